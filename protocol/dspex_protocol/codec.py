@@ -50,7 +50,9 @@ def decode_value(payload: bytes) -> object:
         raise
     except Exception as reason:  # msgpack raises seven unrelated classes
         scan(payload)  # names the fault
-        raise WireError("value_bad_extension", f"a payload cannot be read ({type(reason).__name__})") from None
+        raise WireError(
+            "value_bad_extension", f"a payload cannot be read ({type(reason).__name__})"
+        ) from None
 
 
 def encode_value(value: object) -> bytes:
@@ -127,9 +129,9 @@ def _write(value: object) -> object:
     if isinstance(value, float):
         return float(value)
     if isinstance(value, dict):
-        return dict(value)  # pyright: ignore[reportUnknownArgumentType]
+        return dict(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     if isinstance(value, list):
-        return list(value)  # pyright: ignore[reportUnknownArgumentType]
+        return list(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     tagged = write_tagged(value)
     if tagged is None:
         raise TypeError(f"{type(value).__name__} is not a value of the protocol")
@@ -144,4 +146,3 @@ def _new_packer() -> msgpack.Packer:
     # One for each value: a packer shared by threads would mix their values where `_write`
     # lets another thread run.
     return msgpack.Packer(default=_write, strict_types=True, datetime=True)
-

@@ -15,7 +15,7 @@ import msgpack
 from .errors import WireError
 from .limits import MAX_ENVELOPE_BYTES, MAX_ID, MAX_META_ENTRIES, MAX_METHOD_BYTES
 
-Scalar: TypeAlias = None | bool | int | float | str
+Scalar: TypeAlias = bool | int | float | str | None
 Meta: TypeAlias = dict[str, Scalar]
 
 

@@ -203,8 +203,7 @@ def describe_value(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case int() | float():
-            text = repr(value) if not isinstance(value, int) or value.bit_length() < 128 else "a huge integer"
-            return text
+            return repr(value) if isinstance(value, float) or value.bit_length() < 128 else "a huge integer"
         case str():
             return f"string {value!r}" if len(value) <= 40 else f"a string of {len(value)} characters"
         case bytes():

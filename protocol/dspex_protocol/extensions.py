@@ -33,8 +33,18 @@ FUNCTION: Final = 4
 TAGGED: Final = 5
 
 ITEM_BYTES: Final = {
-    **{"bool": 1, "i1": 1, "i2": 2, "i4": 4, "i8": 8},
-    **{"u1": 1, "u2": 2, "u4": 4, "u8": 8, "f2": 2, "f4": 4, "f8": 8},
+    "bool": 1,
+    "i1": 1,
+    "i2": 2,
+    "i4": 4,
+    "i8": 8,
+    "u1": 1,
+    "u2": 2,
+    "u4": 4,
+    "u8": 8,
+    "f2": 2,
+    "f4": 4,
+    "f8": 8,
 }
 
 _DECIMAL = re.compile(r"-?(?:[0-9]+(?:\.[0-9]+)?(?:E[+-]?[0-9]+)?|Infinity)\Z|NaN\Z")
@@ -84,7 +94,9 @@ def write_big_integer(value: int) -> bytes:
     """
     size = value.bit_length() // 8 + 1
     if size > MAX_BIG_INTEGER_BYTES:
-        raise WireError("value_unencodable", f"an integer of {size} bytes; the limit is {MAX_BIG_INTEGER_BYTES}")
+        raise WireError(
+            "value_unencodable", f"an integer of {size} bytes; the limit is {MAX_BIG_INTEGER_BYTES}"
+        )
     return value.to_bytes(size, "big", signed=True)
 
 
@@ -103,20 +115,22 @@ def write_decimal(value: Decimal) -> bytes:
     """Type 2 from a decimal; signalling and signed NaNs become NaN."""
     data = b"NaN" if value.is_nan() else str(value).encode("ascii")
     if len(data) > MAX_DECIMAL_BYTES:
-        raise WireError("value_unencodable", f"a decimal of {len(data)} characters; the limit is {MAX_DECIMAL_BYTES}")
+        raise WireError(
+            "value_unencodable", f"a decimal of {len(data)} characters; the limit is {MAX_DECIMAL_BYTES}"
+        )
     return data
 
 
 def read_tensor(parts: object) -> Tensor:
     """Type 3 from its decoded `[dtype, shape, data]`."""
     match parts:
-        case [str(dtype), list(shape), bytes(data)]:
+        case [str(dtype), list(shape), bytes(data)]:  # pyright: ignore[reportUnknownVariableType]
             pass
         case _:
             raise refused("a tensor is [dtype, shape, data]")
     if dtype not in ITEM_BYTES:
         raise refused(f"a tensor's dtype is one of {' '.join(ITEM_BYTES)}")
-    sizes = [size for size in shape if type(size) is int and size >= 0]  # pyright: ignore[reportUnknownVariableType]
+    sizes = [size for size in shape if type(size) is int and size >= 0]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     if len(sizes) != len(shape) or len(sizes) > MAX_TENSOR_RANK:  # pyright: ignore[reportUnknownArgumentType]
         raise refused(f"a tensor's shape is at most {MAX_TENSOR_RANK} non-negative integers")
     if math.prod(sizes) * ITEM_BYTES[dtype] != len(data):
@@ -138,15 +152,15 @@ def read_function(data: bytes) -> FunctionReference:
 def read_tagged(parts: object) -> object:
     """Type 5 from its decoded `[tag, value]`: Python's own type where the tag has one."""
     match parts:
-        case [str(tag), value] if 1 <= len(tag.encode()) <= MAX_TAG_BYTES:
+        case [str(tag), value] if 1 <= len(tag.encode()) <= MAX_TAG_BYTES:  # pyright: ignore[reportUnknownVariableType]
             pass
         case _:
             raise refused(f"a tagged value is [tag, value] with a tag of 1 to {MAX_TAG_BYTES} bytes")
     reader = _TAG_READERS.get(tag)
     if reader is None:
-        return Tagged(tag, value)
+        return Tagged(tag, value)  # pyright: ignore[reportUnknownArgumentType]
     try:
-        return reader(value)
+        return reader(value)  # pyright: ignore[reportUnknownArgumentType]
     except (TypeError, ValueError, OverflowError, ArithmeticError):
         raise refused(f"the content of a tagged {tag} is malformed") from None
 
@@ -165,7 +179,7 @@ def write_tagged(value: object) -> tuple[str, object] | None:
         case dt.timedelta():
             return "duration", value // dt.timedelta(microseconds=1)
         case tuple():
-            return "tuple", list(value)  # pyright: ignore[reportUnknownArgumentType]
+            return "tuple", list(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
         case set() | frozenset():
             return "set", _ordered(value)  # pyright: ignore[reportUnknownArgumentType]
         case uuid.UUID():

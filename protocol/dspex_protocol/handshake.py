@@ -29,7 +29,9 @@ class LMConfig:
 
     model: Annotated[str, Length(1, 256), Doc("provider/name; sim/… offline; host/NAME for a host function")]
     api_base: Annotated[str, Doc("address of the provider")] | None = None
-    api_key_env: Annotated[str, Doc("name of the server's environment variable that holds the key")] | None = None
+    api_key_env: (
+        Annotated[str, Doc("name of the server's environment variable that holds the key")] | None
+    ) = None
     api_key_secret: Annotated[str, Doc("name in hello's secrets that holds the key")] | None = None
     model_type: Literal["chat", "text", "responses"] = "chat"
     temperature: Annotated[float, Range(0, 2)] | None = None

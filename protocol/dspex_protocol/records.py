@@ -62,8 +62,8 @@ def read(record: type[T], value: object, path: str = "") -> T:
     """
     if not isinstance(value, dict):
         raise invalid_argument(path or "payload", "a map", value)
-    given: dict[object, object] = value
-    fields = _fields(record)
+    given: dict[object, object] = value  # pyright: ignore[reportUnknownVariableType]
+    fields = _fields(record)  # type: ignore[arg-type]  # mypy doubts that type[T] is hashable
     for name in given:
         if name not in fields:
             raise _unknown_field(path, str(name), fields)
@@ -75,7 +75,11 @@ def read(record: type[T], value: object, path: str = "") -> T:
             raise error(
                 "invalid_argument",
                 f"{f'{path}.{name}' if path else name}: expected {_expected(hint)}, but it is missing",
-                details={"field": f"{path}.{name}" if path else name, "expected": _expected(hint), "got": "nothing"},
+                details={
+                    "field": f"{path}.{name}" if path else name,
+                    "expected": _expected(hint),
+                    "got": "nothing",
+                },
             )
     return record(**built)
 
@@ -162,7 +166,7 @@ def _check(hint: Any, value: object, path: str) -> object:
         return [_check(item, member, f"{path}[{n}]") for n, member in enumerate(value)]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     elif origin is dict and isinstance(value, dict):
         item = get_args(hint)[1]
-        return {key: _check(item, member, f"{path}.{key}") for key, member in value.items()}  # pyright: ignore[reportUnknownVariableType]
+        return {key: _check(item, member, f"{path}.{key}") for key, member in value.items()}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     elif origin in (Union, types.UnionType):
         return _check_union(hint, value, path)
     elif dataclasses.is_dataclass(hint):
