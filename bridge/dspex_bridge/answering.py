@@ -1,0 +1,253 @@
+"""A `dspy.LM` around something that answers by itself: an offline model, a host function.
+
+DSPy calls such a thing an engine. Its engine path converts each request to a canonical
+form and crosses to a thread twice, which costs more than the rest of a prediction; where
+a call uses none of what that path adds (streaming, retries, history, callbacks, several
+completions, media), `AnsweringLM` goes to the source directly, with the same result.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, cast
+
+import dspy
+from dspex_protocol.errors import DSPexError, error
+from dspy.lm15 import Message, Request, Response, StreamDeltaEvent, StreamEndEvent, StreamStartEvent, TextDelta
+from dspy.lm15 import TextPart, Usage
+from dspy.utils.exceptions import LMUnexpectedError
+
+from .usage import TRACKER, RequestTimer, current_usage
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request: role and text of each message, and the options that came with it."""
+
+    model: str
+    messages: list[tuple[str, str]]
+    config: Mapping[str, object] = field(default_factory=dict[str, object])
+
+    @property
+    def temperature(self) -> float | None:
+        """The sampling temperature asked for, if any."""
+        return cast("float | None", self.config.get("temperature"))
+
+    @property
+    def response_schema(self) -> dict[str, object] | None:
+        """The JSON schema of `response_format`, if one came."""
+        response_format = self.config.get("response_format")
+        if not isinstance(response_format, Mapping):
+            return None
+        holder = cast("Mapping[str, Any]", response_format)
+        schema = cast("Mapping[str, Any]", holder.get("json_schema") or holder).get("schema")
+        return cast("dict[str, object]", schema) if isinstance(schema, dict) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer; token counts where the source knows them."""
+
+    text: str
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+
+
+class Source(Protocol):
+    """Something that answers. `stream` and `astream` yield pieces of text and then the whole."""
+
+    def ask(self, question: Question) -> Answer:
+        """Answer; may block this thread."""
+        ...
+
+    async def aask(self, question: Question) -> Answer:
+        """Answer without blocking the loop."""
+        ...
+
+    def stream(self, question: Question) -> Iterator[str | Answer]:
+        """Answer in pieces; may block this thread."""
+        ...
+
+    def astream(self, question: Question) -> AsyncIterator[str | Answer]:
+        """Answer in pieces."""
+        ...
+
+
+# Options that say how to answer, not how DSPy is to run the request.
+_PLAIN_OPTIONS: Final = frozenset(("temperature", "max_tokens", "top_p", "stop", "seed"))
+
+
+class CountingLM(dspy.LM):
+    """A `dspy.LM` that counts its requests and their time into the call's usage."""
+
+    def __call__(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
+        """As `dspy.LM`."""
+        timer = RequestTimer()
+        try:
+            return super().__call__(prompt, messages=messages, **kwargs)
+        finally:
+            timer.stop()
+
+    async def acall(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
+        """As `dspy.LM`."""
+        timer = RequestTimer()
+        try:
+            return await super().acall(prompt, messages=messages, **kwargs)
+        finally:
+            timer.stop()
+
+
+class AnsweringLM(CountingLM):
+    """A `dspy.LM` around a source."""
+
+    def __init__(self, model: str, source: Source, **kwargs: Any) -> None:
+        super().__init__(model, cache=False, engine=_Engine(source), async_engine=_AsyncEngine(source), **kwargs)
+        self._source = source
+
+    def __call__(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
+        """As `dspy.LM`, by the short way where that gives the same."""
+        question = self._plain_question(messages, kwargs) if prompt is None else None
+        try:
+            if question is None:
+                return super().__call__(prompt, messages=messages, **kwargs)
+            timer = RequestTimer()
+            try:
+                return [_counted(self._source.ask(question))]
+            finally:
+                timer.stop()
+        except LMUnexpectedError as wrapped:
+            raise _cause(wrapped) from None
+
+    async def acall(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
+        """As `dspy.LM`, by the short way where that gives the same."""
+        question = self._plain_question(messages, kwargs) if prompt is None else None
+        try:
+            if question is None:
+                return await super().acall(prompt, messages=messages, **kwargs)
+            timer = RequestTimer()
+            try:
+                return [_counted(await self._source.aask(question))]
+            finally:
+                timer.stop()
+        except LMUnexpectedError as wrapped:
+            raise _cause(wrapped) from None
+
+    def _plain_question(self, messages: Any, kwargs: dict[str, Any]) -> Question | None:
+        """The question, if nothing of DSPy's own path is needed to ask it."""
+        settings = dspy.settings
+        if (
+            not messages
+            or not settings.disable_history
+            or settings.send_stream is not None
+            or settings.callbacks
+            or settings.usage_tracker not in (None, TRACKER)
+            or self.callbacks
+            or self.num_retries
+        ):
+            return None
+        config = {name: value for name, value in {**self.kwargs, **kwargs}.items() if value is not None}
+        if not config.keys() <= _PLAIN_OPTIONS:
+            return None
+        texts = [(message["role"], message["content"]) for message in messages]
+        if not all(type(content) is str for _, content in texts):
+            return None
+        return Question(self.model, texts, config)
+
+
+def _counted(answer: Answer) -> str:
+    usage = current_usage()
+    if usage is not None and answer.tokens_in is not None and dspy.settings.usage_tracker is TRACKER:
+        usage.add_tokens(answer.tokens_in, answer.tokens_out or 0)
+    return answer.text
+
+
+def _cause(wrapped: LMUnexpectedError) -> Exception:
+    """DSPy calls every error of an engine unexpected; ours are not."""
+    return wrapped.__cause__ if isinstance(wrapped.__cause__, DSPexError) else wrapped
+
+
+class _Engine:
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def complete(self, request: Request) -> Response:
+        return _response(request, self._source.ask(_question(request)))
+
+    def stream(self, request: Request) -> Iterator[Any]:
+        yield StreamStartEvent(id=_new_id(), model=request.model)
+        for piece in self._source.stream(_question(request)):
+            yield _event(piece)
+
+
+class _AsyncEngine:
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    async def complete(self, request: Request) -> Response:
+        return _response(request, await self._source.aask(_question(request)))
+
+    async def stream(self, request: Request) -> AsyncIterator[Any]:
+        yield StreamStartEvent(id=_new_id(), model=request.model)
+        async for piece in self._source.astream(_question(request)):
+            yield _event(piece)
+
+
+_numbers = itertools.count()
+
+
+def _new_id() -> str:
+    return f"dspex-{os.getpid()}-{next(_numbers)}"
+
+
+def _event(piece: str | Answer) -> Any:
+    if isinstance(piece, str):
+        return StreamDeltaEvent(delta=TextDelta(text=piece, part_index=0))
+    return StreamEndEvent(finish_reason="stop", usage=_usage(piece))
+
+
+def _response(request: Request, answer: Answer) -> Response:
+    return Response(
+        id=_new_id(),
+        model=request.model,
+        message=Message.assistant([TextPart(answer.text)]),
+        finish_reason="stop",
+        usage=_usage(answer),
+    )
+
+
+def _usage(answer: Answer) -> Usage:
+    if answer.tokens_in is None or answer.tokens_out is None:
+        return Usage()
+    return Usage(
+        input_tokens=answer.tokens_in,
+        output_tokens=answer.tokens_out,
+        total_tokens=answer.tokens_in + answer.tokens_out,
+    )
+
+
+_CONFIG_OPTIONS: Final = ("temperature", "max_tokens", "top_p", "stop", "seed", "response_format")
+
+
+def _question(request: Request) -> Question:
+    messages: list[tuple[str, str]] = []
+    if request.system is not None:
+        parts = request.system
+        messages.append(("system", parts if isinstance(parts, str) else _text(parts)))
+    messages.extend((message.role, _text(message.parts)) for message in request.messages)
+    options = {name: getattr(request.config, name) for name in _CONFIG_OPTIONS}
+    config = {**(request.config.extensions or {}), **{name: value for name, value in options.items() if value}}
+    if request.config.temperature is not None:
+        config["temperature"] = request.config.temperature
+    return Question(request.model, messages, config)
+
+
+def _text(parts: Any) -> str:
+    texts: list[str] = []
+    for part in parts:
+        if part.type != "text":
+            raise error("lm_invalid_request", f"this language model takes text only, and the prompt has a {part.type}")
+        texts.append(part.text)
+    return "".join(texts)

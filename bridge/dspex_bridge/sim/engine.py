@@ -1,0 +1,79 @@
+"""The offline model as a source of answers for `dspex_bridge.answering`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+
+from dspy.utils.exceptions import LMRateLimitError, LMServerError, LMTimeoutError
+
+from ..answering import Answer, Question
+from .model import SimAnswer, SimModel, SimRateLimited, SimUnavailable
+
+
+class SimSource:
+    """Waits as long as the model says, and speaks DSPy's errors."""
+
+    def __init__(self, model: SimModel, timeout_s: float | None = None) -> None:
+        self.model = model
+        self.timeout_s = timeout_s
+
+    def ask(self, question: Question) -> Answer:
+        """Answer, sleeping in this thread."""
+        answer = self._decide(question)
+        time.sleep(self._patience_s(answer.total_s))
+        self._check_time(question, answer.total_s)
+        return _answer(answer)
+
+    async def aask(self, question: Question) -> Answer:
+        """Answer, sleeping on the loop."""
+        answer = self._decide(question)
+        if answer.total_s:
+            await asyncio.sleep(self._patience_s(answer.total_s))
+            self._check_time(question, answer.total_s)
+        return _answer(answer)
+
+    def stream(self, question: Question) -> Iterator[str | Answer]:
+        """The pieces of an answer, then the whole."""
+        answer = self._decide(question)
+        self._check_time(question, answer.first_token_s)
+        time.sleep(answer.first_token_s)
+        for piece in self.model.pieces(answer):
+            if answer.token_s:
+                time.sleep(answer.token_s)
+            yield piece
+        yield _answer(answer)
+
+    async def astream(self, question: Question) -> AsyncIterator[str | Answer]:
+        """The pieces of an answer, then the whole."""
+        answer = self._decide(question)
+        self._check_time(question, answer.first_token_s)
+        # At least one turn of the loop: a stream without waits would keep it from all else.
+        await asyncio.sleep(answer.first_token_s)
+        for piece in self.model.pieces(answer):
+            if answer.token_s:
+                await asyncio.sleep(answer.token_s)
+            yield piece
+        yield _answer(answer)
+
+    def _decide(self, question: Question) -> SimAnswer:
+        try:
+            return self.model.answer(question.messages, question.temperature, question.response_schema)
+        except SimRateLimited as refusal:
+            raise LMRateLimitError(
+                str(refusal), model=question.model, status=429, retry_after=refusal.retry_after_s
+            ) from None
+        except SimUnavailable as refusal:
+            raise LMServerError(str(refusal), model=question.model, status=503) from None
+
+    def _patience_s(self, needed_s: float) -> float:
+        return needed_s if self.timeout_s is None else min(needed_s, self.timeout_s)
+
+    def _check_time(self, question: Question, needed_s: float) -> None:
+        if self.timeout_s is not None and needed_s > self.timeout_s:
+            raise LMTimeoutError(f"sim: no answer within timeout_s = {self.timeout_s}", model=question.model)
+
+
+def _answer(answer: SimAnswer) -> Answer:
+    return Answer(answer.text, answer.tokens_in, answer.tokens_out)
