@@ -101,7 +101,7 @@ def decode_envelope(body: bytes) -> Envelope:
     if type(call_id) is not int or not 0 <= call_id <= MAX_ID:
         raise _invalid("id must be an integer from 0 to 2^63-1", body)
     if kind in _HAS_METHOD:
-        if method not in _known_methods:
+        if type(method) is not str or method not in _known_methods:
             _check_method(method, body)
     elif method is not None:
         raise _invalid("method must be nil in this kind of frame", body)

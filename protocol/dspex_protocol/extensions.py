@@ -92,7 +92,8 @@ def write_big_integer(value: int) -> bytes:
     Raises:
         WireError: `value_unencodable` when it needs more than 4,096 bytes.
     """
-    size = value.bit_length() // 8 + 1
+    # ~value has the bits that a negative number needs beside its sign: -128 fits one byte.
+    size = (value if value >= 0 else ~value).bit_length() // 8 + 1
     if size > MAX_BIG_INTEGER_BYTES:
         raise WireError(
             "value_unencodable", f"an integer of {size} bytes; the limit is {MAX_BIG_INTEGER_BYTES}"
@@ -218,6 +219,13 @@ def _duration(value: object) -> dt.timedelta:
     return dt.timedelta(microseconds=value)
 
 
+def _uuid(value: object) -> uuid.UUID:
+    read = uuid.UUID(_text(value))
+    if str(read) != _text(value).lower():  # Python also reads braces, URNs and bare digits
+        raise ValueError
+    return read
+
+
 def _pairs(value: object) -> dict[object, object]:
     pairs: dict[object, object] = {}
     for pair in _array(value):
@@ -236,5 +244,5 @@ _TAG_READERS: Final[dict[str, Callable[[object], object]]] = {
     "tuple": lambda value: tuple(_array(value)),
     "set": lambda value: set(_array(value)),
     "pairs": _pairs,
-    "uuid": lambda value: uuid.UUID(_text(value)),
+    "uuid": _uuid,
 }
