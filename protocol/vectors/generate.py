@@ -9,13 +9,17 @@ import json
 import sys
 from pathlib import Path
 
-from source import values
+from source import envelope, extensions, framing, hostile, values
 from source.notation import Vector
 
 FOLDER = Path(__file__).parent
 
 FILES: dict[str, tuple[str, list[Vector]]] = {
+    "framing.json": ("stream", framing.VECTORS),
+    "envelope.json": ("body", envelope.VECTORS),
     "values.json": ("value", values.VECTORS),
+    "extensions.json": ("value", extensions.VECTORS),
+    "hostile.json": ("value", hostile.VECTORS),
 }
 
 

@@ -7,7 +7,16 @@ import sys
 from typing import Any
 
 import pytest
-from dspex_protocol import WireError, decode_value, encode_value
+from dspex_protocol import (
+    CALL,
+    FrameDecoder,
+    Oversized,
+    WireError,
+    decode_envelope,
+    decode_value,
+    encode,
+    encode_value,
+)
 
 from .notation import VECTORS, Vector, read_bytes, read_value, same, vectors
 
@@ -31,6 +40,76 @@ def test_value_vector(vector: Vector) -> None:
     assert same(read_value(vector["value"]), decode_value(payload))
     if vector["direction"] == "both":
         assert payload == encode_value(read_value(vector["value"]))
+
+
+@cases("body")
+def test_body_vector(vector: Vector) -> None:
+    """A body means its frame, or is refused with its code and what a FAIL needs."""
+    body = read_bytes(vector)
+    if "error" not in vector:
+        check_frame(body, vector["frame"], vector["direction"], vector.get("payload_at"))
+        return
+    with pytest.raises(WireError) as refusal:
+        decode_envelope(body)
+    assert refusal.value.code in [vector["error"], *vector.get("or", [])]
+    assert vector["answer"] == answer_to(refusal.value)
+
+
+@cases("stream")
+@pytest.mark.parametrize("slice_bytes", [1, 7, 1 << 20])
+def test_stream_vector(vector: Vector, slice_bytes: int) -> None:
+    """However a stream is cut, the same bodies come out and it ends in the same way."""
+    stream = read_bytes(vector)
+    decoder = FrameDecoder(vector.get("max_frame_bytes", 16 * 1024 * 1024))
+    bodies: list[bytes | Oversized] = []
+    end = "clean"
+    try:
+        for start in range(0, len(stream), slice_bytes):
+            bodies += decoder.feed(stream[start : start + slice_bytes])
+        decoder.finish()
+    except WireError as fault:
+        end = fault.code
+    assert vector["end"] == end
+    if end != "frame_too_large" or slice_bytes == 1:
+        assert vector["bodies"] == [described(body) for body in bodies] or expanded(vector) == bodies
+
+
+@cases("conversation")
+def test_conversation_vector(vector: Vector) -> None:
+    """Each step of a conversation is a frame that this codec reads and writes."""
+    for step in vector["steps"]:
+        check_frame(read_bytes(step), step["frame"], step["direction"], None)
+
+
+def check_frame(body: bytes, frame: dict[str, Any], direction: str, payload_at: int | None) -> None:
+    """The body means that frame, and the frame gives that body."""
+    envelope = decode_envelope(body)
+    means = read_value(frame)
+    fields = {"kind": envelope.kind, "id": envelope.id, "method": envelope.method, "meta": envelope.meta}
+    assert same(means, fields | {"payload": decode_value(body[envelope.payload_at :])})
+    assert payload_at in (None, envelope.payload_at)
+    if direction == "both":
+        payload = encode_value(means["payload"])
+        assert body == encode(means["kind"], means["id"], means["method"], means["meta"], payload)[4:]
+
+
+def answer_to(refusal: WireError) -> dict[str, object]:
+    """How a server answers a broken envelope: docs/protocol.md section 2."""
+    if refusal.details.get("kind") == CALL:
+        return {"fail": refusal.details["id"]}
+    return {"note": "system.fault"}
+
+
+def described(body: bytes | Oversized) -> object:
+    """A body as a stream vector writes it."""
+    if isinstance(body, Oversized):
+        return {"error": "frame_too_large", "length": body.length}
+    return body.hex() if body else {"error": "frame_empty"}
+
+
+def expanded(vector: Vector) -> list[bytes]:
+    """The bodies of a vector that builds one of them."""
+    return [read_bytes(body) for body in vector["bodies"]]
 
 
 def test_ids_are_unique() -> None:
