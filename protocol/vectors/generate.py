@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from source import envelope, extensions, framing, hostile, values
+from source import conversations, envelope, extensions, framing, hostile, messages, values
 from source.notation import Vector
 
 FOLDER = Path(__file__).parent
@@ -20,6 +20,10 @@ FILES: dict[str, tuple[str, list[Vector]]] = {
     "values.json": ("value", values.VECTORS),
     "extensions.json": ("value", extensions.VECTORS),
     "hostile.json": ("value", hostile.VECTORS),
+    "calls.json": ("body", messages.CALLS),
+    "streams.json": ("body", messages.STREAMS),
+    "failures.json": ("body", messages.FAILURES),
+    "conversations.json": ("conversation", conversations.VECTORS),
 }
 
 
