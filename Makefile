@@ -1,0 +1,73 @@
+# One word for each habit; `make` alone lists them.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+BIN := .venv/bin
+MIX := cd clients/elixir && mix
+
+# What the Elixir client starts. Its own default is a `dspex` on the PATH.
+export DSPEX_COMMAND ?= $(CURDIR)/$(BIN)/dspex serve
+# Elixir warns, and prints question marks, where the terminal's locale is not UTF-8.
+export ELIXIR_ERL_OPTIONS ?= +fnu
+# pyright's newer releases are no concern of a pinned environment.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.PHONY: help setup demo test check check-python check-elixir pytest exunit quick fmt bench docs lock clean
+
+help: ## list these words
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is missing: .venv as constraints.txt says, and Elixir
+	@scripts/setup-python
+	@scripts/setup-elixir
+
+demo: setup ## the main job end to end, driven from Elixir
+	@$(MIX) compile && mix run demo.exs
+
+test: setup check pytest exunit ## everything that CI checks
+
+check: setup check-python check-elixir ## all checks that run no test
+
+check-python:
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+check-elixir:
+	$(MIX) format --check-formatted
+	$(MIX) compile --force --warnings-as-errors
+
+pytest:
+	$(BIN)/pytest $(ARGS)
+
+exunit:
+	$(MIX) test $(ARGS)
+
+quick: setup ## the tests that take no time: make quick ARGS="-k frame"
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+fmt: setup ## put code and generated docs in order
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+	$(MIX) format
+	$(BIN)/python docs/generate.py
+
+bench: setup ## measure; prints a table and writes bench/results/
+	$(BIN)/python bench/run.py $(ARGS)
+
+docs: setup ## write the pages that are generated from code
+	$(BIN)/python docs/generate.py
+
+lock: ## write constraints.txt anew, with the newest versions that pyproject.toml allows
+	scripts/lock
+
+clean: ## remove all that can be made again, .venv included
+	rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	rm -rf clients/elixir/_build clients/elixir/cover bench/results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

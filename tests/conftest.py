@@ -1,0 +1,29 @@
+"""What holds for every test: how Hypothesis runs, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from hypothesis import settings
+
+# No deadline: the machines that run this share their cores. In CI each run tries the same
+# examples, so that a red run is about the change; other runs look further.
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# How long a child that was told to end may take to be gone, in seconds.
+LEAVING_TIME_S = 2.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_left() -> Iterator[None]:
+    """After the last test none of our children is alive, nor a child of theirs."""
+    before = set(psutil.Process().children(recursive=True))
+    yield
+    after = set(psutil.Process().children(recursive=True)) - before
+    _, alive = psutil.wait_procs(list(after), timeout=LEAVING_TIME_S)
+    assert [] == [(process.pid, process.name(), process.cmdline()) for process in alive]
