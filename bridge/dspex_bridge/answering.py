@@ -20,7 +20,7 @@ from dspy.lm15 import Message, Request, Response, StreamDeltaEvent, StreamEndEve
 from dspy.lm15 import TextPart, Usage
 from dspy.utils.exceptions import LMUnexpectedError
 
-from .usage import TRACKER, RequestTimer, current_usage
+from .usage import RequestTimer, Tracker, current_usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,8 @@ class CountingLM(dspy.LM):
         """As `dspy.LM`."""
         timer = RequestTimer()
         try:
-            return super().__call__(prompt, messages=messages, **kwargs)
+            with dspy.context(usage_tracker=Tracker(dspy.settings.usage_tracker)):
+                return super().__call__(prompt, messages=messages, **kwargs)
         finally:
             timer.stop()
 
@@ -95,7 +96,8 @@ class CountingLM(dspy.LM):
         """As `dspy.LM`."""
         timer = RequestTimer()
         try:
-            return await super().acall(prompt, messages=messages, **kwargs)
+            with dspy.context(usage_tracker=Tracker(dspy.settings.usage_tracker)):
+                return await super().acall(prompt, messages=messages, **kwargs)
         finally:
             timer.stop()
 
@@ -143,7 +145,7 @@ class AnsweringLM(CountingLM):
             or not settings.disable_history
             or settings.send_stream is not None
             or settings.callbacks
-            or settings.usage_tracker not in (None, TRACKER)
+            or settings.usage_tracker is not None
             or self.callbacks
             or self.num_retries
         ):
@@ -159,7 +161,7 @@ class AnsweringLM(CountingLM):
 
 def _counted(answer: Answer) -> str:
     usage = current_usage()
-    if usage is not None and answer.tokens_in is not None and dspy.settings.usage_tracker is TRACKER:
+    if usage is not None and answer.tokens_in is not None:
         usage.add_tokens(answer.tokens_in, answer.tokens_out or 0)
     return answer.text
 

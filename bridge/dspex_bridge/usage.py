@@ -1,17 +1,20 @@
 """What a call spent on language models: requests, tokens, milliseconds.
 
 The one record of a call travels in a context variable, so that tasks and threads which
-DSPy starts for it add to the same figures. LMs built by `lms` report requests and time;
-tokens come the way DSPy reports them, through its `usage_tracker` setting.
+DSPy starts for it add to the same figures. The LMs of `answering` report requests and
+time; tokens come the way DSPy reports them, through its `usage_tracker` setting.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
+
+from dspy.utils.usage_tracker import UsageTracker
 
 
 class Usage:
@@ -59,12 +62,12 @@ def current_usage() -> Usage | None:
 
 
 @contextmanager
-def counting() -> Iterator[Usage]:
-    """Count what happens inside; give `TRACKER` to `dspy.context(usage_tracker=…)` as well."""
-    usage = Usage()
-    token = _current.set(usage)
+def counting(usage: Usage | None = None) -> Iterator[Usage]:
+    """Count what happens inside, into `usage` where one is given."""
+    counted = Usage() if usage is None else usage
+    token = _current.set(counted)
     try:
-        yield usage
+        yield counted
     finally:
         _current.reset(token)
 
@@ -85,19 +88,20 @@ class RequestTimer:
 
 
 class Tracker:
-    """What DSPy reports tokens to; passes them on to the call at hand. Holds no state."""
+    """What DSPy reports a request's tokens to: the call at hand, and a program's own tracker."""
 
-    def add_usage(self, lm: str, usage_entry: Mapping[str, object]) -> None:
+    __slots__ = ("_next",)
+
+    def __init__(self, program_tracker: UsageTracker | None = None) -> None:
+        self._next = program_tracker
+
+    def add_usage(self, lm: str, usage_entry: dict[str, Any]) -> None:
         """Add one request's figures, in the names that DSPy uses."""
         usage = _current.get()
         if usage is not None:
-            usage.add_tokens(
-                _whole(usage_entry.get("prompt_tokens")), _whole(usage_entry.get("completion_tokens"))
-            )
-
-
-TRACKER = Tracker()
-"""For `dspy.context(usage_tracker=TRACKER)`, once for all calls."""
+            usage.add_tokens(_whole(usage_entry.get("prompt_tokens")), _whole(usage_entry.get("completion_tokens")))
+        if self._next is not None:
+            self._next.add_usage(lm, usage_entry)
 
 
 def _whole(value: object) -> int:
