@@ -14,9 +14,10 @@ import unicodedata
 from decimal import Decimal
 from typing import Final
 
-from dspex_protocol.errors import DSPexError, error, invalid_argument
+from dspex_protocol.errors import invalid_argument
 
 from .grammar import MAX_NESTING, parse_signature, parse_type
+from .refusals import missing, refusal, unknown_field
 from .type_names import CONSTRAINTS, FITTING, KINDS, NUMBER_CONSTRAINTS, PLAIN_TYPES
 
 MAX_FIELDS: Final = 256
@@ -76,13 +77,13 @@ class _Reader:
     def _count(self, path: str) -> None:
         self._parts += 1
         if self._parts > MAX_PARTS:
-            raise invalid_argument(path, f"at most {MAX_PARTS} fields and types in one description", "one more")
+            raise refusal(path, f"at most {MAX_PARTS} fields and types in one description", "one more")
 
     def fields(self, owner: dict[str, object], key: str, path: str, depth: int = 0) -> list[dict[str, object]]:
         """The fields of a signature's side or of an object, in order."""
         where = f"{path}.{key}"
         if key not in owner:
-            raise _missing(where, "an array of fields")
+            raise missing(where, "an array of fields")
         given = owner[key]
         if not isinstance(given, list):
             raise invalid_argument(where, "an array of fields", given)
@@ -98,7 +99,7 @@ class _Reader:
         given = _map(description, path, "a field: a map with a name")
         _refuse_unknown(given, _FIELD_KEYS, path)
         if "name" not in given:
-            raise _missing(f"{path}.name", "a name")
+            raise missing(f"{path}.name", "a name")
         field: dict[str, object] = {"name": _name(given["name"], f"{path}.name")}
         type_, optional, constraints = self._field_type(given, path, depth)
         field["type"] = type_
@@ -151,13 +152,13 @@ class _Reader:
         """A type in normal form."""
         self._count(path)
         if depth > MAX_NESTING:
-            raise invalid_argument(path, f"at most {MAX_NESTING} levels of types", "one more")
+            raise refusal(path, f"at most {MAX_NESTING} levels of types", "one more")
         if isinstance(description, str):
             parsed = parse_type(description, path)
             return parsed if isinstance(parsed, str) else self.type(parsed, path, depth)
         given = _map(description, path, "a type: a string, or a map with a kind")
         if "kind" not in given:
-            raise _missing(f"{path}.kind", f"one of {', '.join(KINDS)} or a plain type")
+            raise missing(f"{path}.kind", f"one of {', '.join(KINDS)} or a plain type")
         kind = given["kind"]
         if isinstance(kind, str) and kind.lower() in PLAIN_TYPES and kind not in _KIND_KEYS:
             return self._plain(given, kind.lower(), path)
@@ -168,7 +169,7 @@ class _Reader:
         _refuse_unknown(given, ("kind", *_KIND_KEYS[kind], *CONSTRAINTS), path)
         for key in _KIND_KEYS[kind]:
             if key not in given and key != "name":
-                raise _missing(f"{path}.{key}", f"what a type of kind {kind} needs")
+                raise missing(f"{path}.{key}", f"what a type of kind {kind} needs")
         built = self._of_kind(kind, given, path, depth)
         constraints = _constraints(given, kind, path)
         _refuse_empty_range(constraints, path)
@@ -190,7 +191,7 @@ class _Reader:
             case "object":
                 name = _name(given.get("name", "Object"), f"{path}.name")
                 if depth >= MAX_NESTING:
-                    raise invalid_argument(path, f"at most {MAX_NESTING} levels of types", "one more")
+                    raise refusal(path, f"at most {MAX_NESTING} levels of types", "one more")
                 return {"kind": kind, "name": name, "fields": self.fields(given, "fields", path, inner)}
             case "enum":
                 return {"kind": kind, "values": _enum_values(given["values"], f"{path}.values")}
@@ -333,18 +334,10 @@ def _name(value: object, path: str) -> str:
     return value
 
 
-def _missing(path: str, expected: str) -> DSPexError:
-    return error(
-        "invalid_argument",
-        f"{path}: expected {expected}, but it is missing",
-        details={"field": path, "expected": expected, "got": "nothing"},
-    )
-
-
 def _refuse_unknown(given: dict[str, object], known: tuple[str, ...], path: str) -> None:
     for key in given:
         if key not in known:
-            raise invalid_argument(f"{path}.{key[:64]}", f"one of the fields {', '.join(known)}", "an unknown field")
+            raise unknown_field(path, key, known)
 
 
 def _refuse_same_names(fields: list[dict[str, object]], path: str) -> None:

@@ -23,8 +23,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from dspex_protocol.errors import DSPexError, describe_value, error
+from dspex_protocol.errors import DSPexError, describe_value
 
+from .refusals import refusal
 from .type_names import PLAIN_TYPES
 
 MAX_CHARACTERS: Final = 16 * 1024
@@ -105,11 +106,7 @@ class _Parser:
     def __init__(self, text: str, path: str) -> None:
         self._path = path
         if len(text) > MAX_CHARACTERS:
-            raise error(
-                "invalid_argument",
-                f"{path}: expected at most {MAX_CHARACTERS} characters, got {len(text)}",
-                details={"field": path, "expected": f"at most {MAX_CHARACTERS} characters", "got": len(text)},
-            )
+            raise refusal(path, f"at most {MAX_CHARACTERS} characters", f"a string of {len(text)} characters")
         self._tokens = self._tokenize(text)
         self._next = next(self._tokens)
         self._depth = 0
@@ -129,11 +126,7 @@ class _Parser:
         yield _Token("end", "", position)
 
     def _refuse(self, expected: str, got: str, position: int) -> DSPexError:
-        return error(
-            "invalid_argument",
-            f"{self._path}: expected {expected} at position {position}, got {got}",
-            details={"field": self._path, "expected": expected, "got": got, "position": position},
-        )
+        return refusal(self._path, expected, got, position)
 
     def _unexpected(self, expected: str) -> DSPexError:
         token = self._next
