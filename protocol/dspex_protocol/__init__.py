@@ -31,6 +31,7 @@ from .errors import WireError as WireError
 from .errors import error as error
 from .errors import invalid_argument as invalid_argument
 from .extensions import FunctionReference as FunctionReference
+from .extensions import Pairs as Pairs
 from .extensions import Tagged as Tagged
 from .extensions import Tensor as Tensor
 from .failure import decode_failure as decode_failure

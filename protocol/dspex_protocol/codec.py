@@ -16,6 +16,7 @@ from .extensions import (
     TAGGED,
     TENSOR,
     FunctionReference,
+    Pairs,
     Tensor,
     read_big_integer,
     read_decimal,
@@ -24,6 +25,7 @@ from .extensions import (
     read_tensor,
     write_big_integer,
     write_decimal,
+    write_function,
     write_tagged,
 )
 from .limits import MAX_DEPTH, MAX_ITEMS
@@ -56,7 +58,7 @@ def decode_value(payload: bytes) -> object:
 
 
 def encode_value(value: object) -> bytes:
-    """Write a value.
+    """Write a value. The keys of a map are for the receiver to check: here it would cost each map.
 
     Raises:
         WireError: `value_unencodable` when a part of it has no form on the wire.
@@ -116,8 +118,10 @@ _READERS: Final[dict[int, Callable[[bytes], object]]] = {
 
 def _write(value: object) -> object:
     """What the packer is to write instead of a value that it does not know."""
-    if isinstance(value, int):
-        return msgpack.ExtType(BIG_INTEGER, write_big_integer(int(value)))
+    if isinstance(value, int):  # too large for MessagePack, or a subclass, such as an enum's member
+        plain = int(value)
+        fits = -(2**63) <= plain < 2**64
+        return plain if fits else msgpack.ExtType(BIG_INTEGER, write_big_integer(plain))
     if isinstance(value, str):  # a subclass, such as an enum's member
         return str.__str__(value)
     if isinstance(value, Decimal):
@@ -125,10 +129,10 @@ def _write(value: object) -> object:
     if isinstance(value, Tensor):
         return msgpack.ExtType(TENSOR, _inside([value.dtype, list(value.shape), value.data]))
     if isinstance(value, FunctionReference):
-        return msgpack.ExtType(FUNCTION, value.name.encode())
+        return msgpack.ExtType(FUNCTION, write_function(value))
     if isinstance(value, float):
         return float(value)
-    if isinstance(value, dict):
+    if isinstance(value, dict) and not isinstance(value, Pairs):
         return dict(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     if isinstance(value, list):
         return list(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]

@@ -74,6 +74,10 @@ class Tagged:
     value: object
 
 
+class Pairs(dict[object, object]):
+    """A map whose keys are not all strings: a class of its own, so that it is written as it was read."""
+
+
 def refused(message: str) -> WireError:
     """An extension whose content is malformed."""
     return WireError("value_bad_extension", message)
@@ -150,6 +154,18 @@ def read_function(data: bytes) -> FunctionReference:
     return FunctionReference(name)
 
 
+def write_function(value: FunctionReference) -> bytes:
+    """Type 4 from a reference.
+
+    Raises:
+        WireError: `value_unencodable` when the name is empty or longer than 128 bytes.
+    """
+    data = value.name.encode()
+    if not 1 <= len(data) <= MAX_NAME_BYTES:
+        raise WireError("value_unencodable", f"a function's name has 1 to {MAX_NAME_BYTES} bytes, not {len(data)}")
+    return data
+
+
 def read_tagged(parts: object) -> object:
     """Type 5 from its decoded `[tag, value]`: Python's own type where the tag has one."""
     match parts:
@@ -170,7 +186,11 @@ def write_tagged(value: object) -> tuple[str, object] | None:
     """The tag and content for one of Python's own types; None where it has no tag."""
     match value:
         case Tagged():
+            if not 1 <= len(value.tag.encode()) <= MAX_TAG_BYTES:
+                raise WireError("value_unencodable", f"a tag has 1 to {MAX_TAG_BYTES} bytes, not {value.tag!r}")
             return value.tag, value.value
+        case Pairs():
+            return "pairs", [[key, item] for key, item in value.items()]
         case dt.datetime():
             return "datetime", value.isoformat()
         case dt.date():
@@ -226,8 +246,8 @@ def _uuid(value: object) -> uuid.UUID:
     return read
 
 
-def _pairs(value: object) -> dict[object, object]:
-    pairs: dict[object, object] = {}
+def _pairs(value: object) -> Pairs:
+    pairs = Pairs()
     for pair in _array(value):
         key, item = _array(pair)
         pairs[key] = item

@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from dspex_protocol import FunctionReference, Tagged, Tensor
+from dspex_protocol import FunctionReference, Pairs, Tagged, Tensor
 
 VECTORS = Path(__file__).parents[2] / "protocol" / "vectors"
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -89,7 +89,7 @@ _TAGS: dict[str, Callable[[Any], Any]] = {
     "tuple": tuple,
     "set": set,
     "uuid": uuid.UUID,
-    "pairs": dict,
+    "pairs": Pairs,
 }
 
 _READERS: dict[str, Callable[[Any], Any]] = {

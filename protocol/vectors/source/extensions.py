@@ -183,12 +183,7 @@ TAGGED = [
     tag("tuple", "tuple", "92 01 a1 61", [1, "a"]),
     tag("tuple.empty", "tuple", "90", []),
     tag("set", "set", "92 01 02", [1, 2]),
-    decode(
-        "pairs",
-        tagged("pairs", "92 92 01 a1 61 92 02 a1 62"),
-        {"$tagged": ["pairs", [[1, "a"], [2, "b"]]]},
-        "a map whose keys are integers",
-    ),
+    tag("pairs", "pairs", "92 92 01 a1 61 92 02 a1 62", [[1, "a"], [2, "b"]], "a map whose keys are integers"),
     tag(
         "uuid",
         "uuid",
