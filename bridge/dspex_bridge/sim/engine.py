@@ -49,11 +49,10 @@ class SimSource:
         """The pieces of an answer, then the whole."""
         answer = self._decide(question)
         self._check_time(question, answer.first_token_s)
-        # At least one turn of the loop: a stream without waits would keep it from all else.
         await asyncio.sleep(answer.first_token_s)
         for piece in self.model.pieces(answer):
-            if answer.token_s:
-                await asyncio.sleep(answer.token_s)
+            # Even at once means a turn of the loop, or a stream would be a single piece.
+            await asyncio.sleep(answer.token_s)
             yield piece
         yield _answer(answer)
 
