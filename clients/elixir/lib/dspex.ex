@@ -1,0 +1,378 @@
+defmodule DSPex do
+  @moduledoc """
+  DSPy for Elixir: signatures, programs, streams and callbacks over a Port.
+
+  An instance goes into your supervision tree. It starts `dspex serve`, which runs DSPy in
+  a pool of workers, and starts it again should it die.
+
+      children = [
+        {DSPex,
+         name: MyApp.DSPex,
+         lms: %{"default" => %{model: "openai/gpt-4o-mini", api_key_env: "OPENAI_API_KEY"}},
+         functions: %{"lookup" => &MyApp.Search.lookup/1}}
+      ]
+
+      {:ok, prediction} = DSPex.predict(MyApp.DSPex, {"Predict", "question -> answer"}, %{question: "Why?"})
+      prediction.answer
+
+  Several instances may live side by side; nothing is configured globally.
+
+  ## Options of an instance
+
+  * `:name` (required): an atom; what every function here takes first
+  * `:command`: program and arguments, `["dspex", "serve"]`; `:args` are appended
+  * `:env`: environment of the server, `nil` unsets a name; `:cd`: its directory
+  * `:lms`: name to language model: a string as in DSPy, or a map of `model` (`"host/NAME"`
+    is the function NAME below), `api_base`, `api_key_env`, `api_key_secret`, `temperature`,
+    `max_tokens`, `num_retries`, `timeout_s`, `options`; the name `"default"` is used where
+    none is named
+  * `:functions`: name to a function of one argument (a map) or two (and a
+    `DSPex.Callback`), or `{module, name}`. What it returns is its answer; `{:ok, value}`
+    and `{:error, reason}` are understood. It runs in a task of its own
+  * `:secrets`: name to string, or a function that returns that; LMs refer to them by
+    `api_key_secret`. They are kept out of every report
+  * `:notes`: `:log` (the server's log lines go to `Logger`), `:event` (to `DSPex.Telemetry`)
+  * `:require`: capabilities that the server must have
+  * `:timeout`: milliseconds for calls that name none, 120,000
+  * `:max_frame_bytes` 16 MiB, `:handshake_timeout` 30,000, `:probe_after` 2,000 (quiet
+    with calls open: ask whether the server lives), `:silence_timeout` 10,000 (no answer to
+    that: start another), `:backoff` `{100, 10_000}`, all in milliseconds
+  * `:transport`: a `DSPex.Transport`; `:transport_options` are its own. See `DSPex.Test`
+
+  ## Options of a call
+
+  * `:timeout`: milliseconds until the call fails with `:deadline`. It counts everything:
+    waiting for the server to start, its queue, the models
+  * `:lm`: name of a language model; `:config`: what it gets for this call, such as
+    `[temperature: 0.7, max_tokens: 200, n: 3]`; `:adapter`: `:chat`, `:json` or `:xml`
+  * `:lane`: `:interactive`, `:batch` or `:control`; `:priority`: 0 to 9; `:tenant`
+  * `:parent`: the `DSPex.Callback` within which the call is made; see there
+
+  ## Errors
+
+  Every function has a form that returns `{:ok, _} | {:error, %DSPex.Error{}}` and one with
+  `!` that raises. Each call has one outcome, also when the server dies in the middle:
+  then `:connection_lost`, with `maybe_executed?`.
+
+  While the server is being started again, calls wait for it within their own time.
+  """
+
+  alias DSPex.{
+    Call,
+    Callback,
+    Connection,
+    Error,
+    Instance,
+    OpenCalls,
+    Options,
+    Prediction,
+    Program,
+    Spec,
+    Telemetry
+  }
+
+  @typedoc "The name of an instance."
+  @type t :: atom()
+
+  @typedoc "A stored program (handle or id) or a spec for one call."
+  @type program :: Program.t() | String.t() | Spec.source()
+
+  @type inputs :: map() | keyword()
+  @type options :: keyword()
+  @type result(value) :: {:ok, value} | {:error, Error.t()}
+
+  @doc "For a supervision tree: `{DSPex, options}`."
+  @spec child_spec(options()) :: Supervisor.child_spec()
+  def child_spec(options) do
+    # Supervisors print their children's arguments: secrets go in as a function.
+    options = if is_list(options), do: Keyword.replace_lazy(options, :secrets, &hidden/1), else: options
+    name = if Keyword.keyword?(options), do: options[:name]
+    %{id: {__MODULE__, name}, start: {__MODULE__, :start_link, [options]}, type: :supervisor}
+  end
+
+  defp hidden(secrets) when is_function(secrets), do: secrets
+  defp hidden(secrets), do: fn -> secrets end
+
+  @doc """
+  Starts an instance under the calling process.
+
+  Returns at once; calls wait until the server is ready. Raises `ArgumentError` when an
+  option is wrong.
+  """
+  @spec start_link(options()) :: Supervisor.on_start()
+  def start_link(options) do
+    case Options.instance(options) do
+      {:ok, options} -> Instance.start_link(options)
+      {:error, error} -> raise ArgumentError, error.message
+    end
+  end
+
+  @doc """
+  Ends an instance: says goodbye, waits until open calls have ended and the server has
+  left (at most `timeout` milliseconds), then stops its processes.
+
+  Under a supervisor of yours that restarts it, stop it there instead.
+  """
+  @spec stop(t(), pos_integer()) :: :ok
+  def stop(dspex, timeout \\ 10_000) do
+    Connection.stop(dspex, timeout)
+    Supervisor.stop(dspex)
+  end
+
+  # -- predictions -----------------------------------------------------------------------
+
+  @doc "Runs a program on inputs; returns the whole prediction."
+  @spec predict(t(), program(), inputs(), options()) :: result(Prediction.t())
+  def predict(dspex, program, inputs, options \\ []) do
+    with {:ok, options} <- Options.call(options),
+         {:ok, payload, meta} <- prediction_request(program, inputs, options),
+         {:ok, value, meta} <- run(dspex, "program.predict", payload, meta, options) do
+      Prediction.from_wire(value, meta)
+    end
+  end
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec predict!(t(), program(), inputs(), options()) :: Prediction.t()
+  def predict!(dspex, program, inputs, options \\ []), do: bang(predict(dspex, program, inputs, options))
+
+  @doc """
+  Starts a prediction and returns without waiting for its outcome; see `await/1` and `cancel/1`.
+
+  It does wait for a server that is not ready yet.
+  """
+  @spec async(t(), program(), inputs(), options()) :: result(Call.t())
+  def async(dspex, program, inputs, options \\ []) do
+    with {:ok, options} <- Options.call(options),
+         {:ok, payload, meta} <- prediction_request(program, inputs, options) do
+      open(dspex, "program.predict", payload, meta, options)
+    end
+  end
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec async!(t(), program(), inputs(), options()) :: Call.t()
+  def async!(dspex, program, inputs, options \\ []), do: bang(async(dspex, program, inputs, options))
+
+  @doc "The outcome of `async/4`, in the process that called it, once."
+  @spec await(Call.t()) :: result(Prediction.t())
+  def await(call) do
+    with {:ok, value, meta} <- Call.await(call), do: Prediction.from_wire(value, meta)
+  end
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec await!(Call.t()) :: Prediction.t()
+  def await!(call), do: bang(await(call))
+
+  @doc """
+  Asks the server to stop a call; any process may. Returns at once.
+
+  The call still has its one outcome: `:cancelled`, or its result if that was faster.
+  """
+  @spec cancel(Call.t()) :: :ok
+  def cancel(call), do: Call.cancel(call)
+
+  @doc """
+  A lazy stream of a prediction: `DSPex.Token` and `DSPex.Status` as they come, and the
+  whole `DSPex.Prediction` as last element.
+
+      MyApp.DSPex
+      |> DSPex.stream(program, %{question: "Why?"})
+      |> Enum.each(fn
+        %DSPex.Token{text: text} -> IO.write(text)
+        %DSPex.Status{} -> :ok
+        %DSPex.Prediction{} = prediction -> IO.inspect(prediction.usage)
+      end)
+
+  Nothing happens before the first demand. Halting (`Enum.take/2`) cancels the call. A slow
+  consumer slows the stream down and costs no memory: at most `credit:` (64) elements are
+  under way. A failure raises `DSPex.Error`, also for wrong options.
+  """
+  @spec stream(t(), program(), inputs(), options()) :: Enumerable.t()
+  def stream(dspex, program, inputs, options \\ []),
+    do: DSPex.Streaming.stream(dspex, program, inputs, options)
+
+  @doc false
+  @spec prediction_request(program(), inputs(), map()) :: result(term()) | {:ok, map(), map()}
+  def prediction_request(program, inputs, options) do
+    with {:ok, inputs} <- inputs(inputs), {:ok, payload, meta} <- target(program) do
+      extra =
+        for key <- [:lm, :adapter],
+            value = options[key],
+            into: %{},
+            do: {Atom.to_string(key), to_string(value)}
+
+      config = if options[:config], do: %{"config" => Map.new(options.config)}, else: %{}
+      {:ok, payload |> Map.merge(extra) |> Map.merge(config) |> Map.put("inputs", inputs), meta}
+    end
+  end
+
+  defp inputs(inputs) when is_map(inputs) and not is_struct(inputs), do: {:ok, inputs}
+
+  defp inputs(inputs) do
+    if Keyword.keyword?(inputs),
+      do: {:ok, Map.new(inputs)},
+      else: {:error, Error.invalid_argument("inputs", "a map or keyword list of field and value", inputs)}
+  end
+
+  defp target(%Program{} = program), do: {:ok, %{}, Program.to_meta(program)}
+  defp target(id) when is_binary(id), do: {:ok, %{}, %{"program" => id}}
+  defp target(spec), do: with({:ok, spec} <- Spec.from(spec), do: {:ok, %{"spec" => Spec.to_wire(spec)}, %{}})
+
+  # -- stored programs -------------------------------------------------------------------
+
+  @doc """
+  Stores a program; returns its handle. `program: "qa"` wishes for an id, else one is made.
+  """
+  @spec create(t(), Spec.source(), options()) :: result(Program.t())
+  def create(dspex, spec, options \\ []) do
+    with {:ok, options} <- Options.call(options),
+         {:ok, spec} <- Spec.from(spec),
+         meta = if(options[:program], do: %{"program" => to_string(options.program)}, else: %{}),
+         {:ok, value, _} <- run(dspex, "program.create", %{"spec" => Spec.to_wire(spec)}, meta, options) do
+      {:ok, handle(value)}
+    end
+  end
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec create!(t(), Spec.source(), options()) :: Program.t()
+  def create!(dspex, spec, options \\ []), do: bang(create(dspex, spec, options))
+
+  @doc ~s(The record of a stored program: `"program"`, `"version"`, `"spec"`, `"state"`.)
+  @spec get(t(), Program.t() | String.t(), options()) :: result(map())
+  def get(dspex, program, options \\ []), do: simple(dspex, "program.get", program_meta(program), options)
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec get!(t(), Program.t() | String.t(), options()) :: map()
+  def get!(dspex, program, options \\ []), do: bang(get(dspex, program, options))
+
+  @doc "Handles of all stored programs."
+  @spec list(t(), options()) :: result([Program.t()])
+  def list(dspex, options \\ []) do
+    with {:ok, programs} <- simple(dspex, "program.list", %{}, options),
+         do: {:ok, Enum.map(programs, &handle/1)}
+  end
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec list!(t(), options()) :: [Program.t()]
+  def list!(dspex, options \\ []), do: bang(list(dspex, options))
+
+  @doc "Deletes a stored program with all its versions."
+  @spec delete(t(), Program.t() | String.t(), options()) :: :ok | {:error, Error.t()}
+  def delete(dspex, program, options \\ []) do
+    meta = Map.delete(program_meta(program), "version")
+    with {:ok, _nil} <- simple(dspex, "program.delete", meta, options), do: :ok
+  end
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec delete!(t(), Program.t() | String.t(), options()) :: :ok
+  def delete!(dspex, program, options \\ []) do
+    with {:error, error} <- delete(dspex, program, options), do: raise(error)
+  end
+
+  defp program_meta(%Program{} = program), do: Program.to_meta(program)
+  defp program_meta(id) when is_binary(id), do: %{"program" => id}
+
+  defp handle(%{"program" => id, "version" => version}), do: Program.new(id, version)
+
+  # -- the server ------------------------------------------------------------------------
+
+  @doc "Sends a value to the supervisor and back."
+  @spec ping(t(), term(), options()) :: result(term())
+  def ping(dspex, value \\ nil, options \\ []), do: call(dspex, "system.ping", value, options)
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec ping!(t(), term(), options()) :: term()
+  def ping!(dspex, value \\ nil, options \\ []), do: bang(ping(dspex, value, options))
+
+  @doc "Sends a value to a worker and back."
+  @spec echo(t(), term(), options()) :: result(term())
+  def echo(dspex, value, options \\ []), do: call(dspex, "system.echo", value, options)
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec echo!(t(), term(), options()) :: term()
+  def echo!(dspex, value, options \\ []), do: bang(echo(dspex, value, options))
+
+  @doc "All methods, modules, types and errors of the server, as data."
+  @spec describe(t(), options()) :: result(map())
+  def describe(dspex, options \\ []), do: simple(dspex, "system.describe", %{}, options)
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec describe!(t(), options()) :: map()
+  def describe!(dspex, options \\ []), do: bang(describe(dspex, options))
+
+  @doc "A snapshot of the server: workers, queue, counters."
+  @spec info(t(), options()) :: result(map())
+  def info(dspex, options \\ []), do: simple(dspex, "system.info", %{}, options)
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec info!(t(), options()) :: map()
+  def info!(dspex, options \\ []), do: bang(info(dspex, options))
+
+  @doc ~s(The language models that the server knows: maps of `"name"` and `"model"`.)
+  @spec lms(t(), options()) :: result([map()])
+  def lms(dspex, options \\ []), do: simple(dspex, "lm.list", %{}, options)
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec lms!(t(), options()) :: [map()]
+  def lms!(dspex, options \\ []), do: bang(lms(dspex, options))
+
+  @doc "Checks a signature; returns it in full, with its JSON schema."
+  @spec describe_signature(t(), DSPex.Signature.source(), options()) :: result(map())
+  def describe_signature(dspex, signature, options \\ []) do
+    with {:ok, signature} <- DSPex.Signature.new(signature) do
+      call(dspex, "signature.describe", %{"signature" => DSPex.Signature.to_wire(signature)}, options)
+    end
+  end
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec describe_signature!(t(), DSPex.Signature.source(), options()) :: map()
+  def describe_signature!(dspex, signature, options \\ []),
+    do: bang(describe_signature(dspex, signature, options))
+
+  @doc "Calls any method of the server; docs/protocol.md section 7 lists them."
+  @spec call(t(), String.t(), term(), options()) :: result(term())
+  def call(dspex, method, payload, options \\ []) do
+    with {:ok, options} <- Options.call(options),
+         {:ok, value, _meta} <- run(dspex, method, payload, program_option(options), options),
+         do: {:ok, value}
+  end
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec call!(t(), String.t(), term(), options()) :: term()
+  def call!(dspex, method, payload, options \\ []), do: bang(call(dspex, method, payload, options))
+
+  defp program_option(%{program: id}), do: %{"program" => to_string(id)}
+  defp program_option(_options), do: %{}
+
+  defp simple(dspex, method, meta, options) do
+    with {:ok, options} <- Options.call(options),
+         {:ok, value, _meta} <- run(dspex, method, %{}, meta, options),
+         do: {:ok, value}
+  end
+
+  # -- running ---------------------------------------------------------------------------
+
+  defp run(dspex, method, payload, meta, options) do
+    Telemetry.span([:dspex, :call], %{dspex: dspex, method: method}, fn ->
+      with {:ok, call} <- open(dspex, method, payload, meta, options), do: Call.await(call)
+    end)
+  end
+
+  @doc false
+  @spec open(t(), String.t(), term(), map(), map()) :: result(Call.t())
+  def open(dspex, method, payload, meta, options) do
+    parent = options[:parent] || Callback.current(dspex)
+    meta = options |> Map.take([:lane, :priority, :tenant]) |> Map.new(&meta_entry/1) |> Map.merge(meta)
+    meta = if parent, do: Map.put(meta, "parent", parent.id), else: meta
+    Call.open(dspex, method, payload, meta, timeout(dspex, options, parent))
+  end
+
+  defp meta_entry({:priority, number}), do: {"priority", number}
+  defp meta_entry({key, value}), do: {Atom.to_string(key), to_string(value)}
+
+  defp timeout(_dspex, %{timeout: timeout}, _parent), do: timeout
+  defp timeout(_dspex, _options, %Callback{} = parent), do: max(Callback.remaining_ms(parent), 1)
+  defp timeout(dspex, _options, nil), do: OpenCalls.timeout(dspex)
+
+  defp bang({:ok, value}), do: value
+  defp bang({:error, error}), do: raise(error)
+end

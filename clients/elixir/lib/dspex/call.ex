@@ -1,0 +1,219 @@
+defmodule DSPex.Call do
+  @moduledoc """
+  One call, from the side of the process that makes it.
+
+  `DSPex.async/4` returns one. Only the process that opened it gets its outcome; when that
+  process dies, the call is cancelled.
+  """
+
+  alias DSPex.{Clock, Envelope, Error, MessagePack, OpenCalls, Wire}
+
+  # What the server's own answer to the deadline may take to get here.
+  @margin_ms 500
+  # Between an entry that is gone and the message that says why.
+  @settled_ms 5_000
+
+  @enforce_keys [:dspex, :id, :ref, :wire, :method, :deadline, :started]
+  defstruct @enforce_keys ++ [credit: 0, window: 0, next_seq: 0]
+
+  @typedoc "An open call; its fields are not for use."
+  @opaque t :: %__MODULE__{}
+
+  @type outcome :: {:ok, term(), Envelope.meta()} | {:error, Error.t()}
+
+  @doc false
+  @spec open(atom(), String.t(), term(), Envelope.meta(), pos_integer()) :: {:ok, t()} | {:error, Error.t()}
+  def open(dspex, method, payload, meta, timeout) do
+    deadline = Clock.now_ms() + timeout
+    with {:ok, payload} <- MessagePack.encode(payload), do: send_call(dspex, method, payload, meta, deadline)
+  end
+
+  # A call that was not written is written again once there is a new wire.
+  defp send_call(dspex, method, payload, meta, deadline) do
+    with {:ok, wire} <- DSPex.Connection.wire(dspex, deadline),
+         {:ok, call, body} <- prepare(dspex, wire, method, payload, meta, deadline) do
+      OpenCalls.add(dspex, call.id, wire, call.ref)
+
+      case Wire.send(wire, body, deadline) do
+        :ok ->
+          {:ok, call}
+
+        :timeout ->
+          withdraw(call)
+          {:error, Error.new(:deadline, "the call's time was over before the server read it")}
+
+        :closed ->
+          withdraw(call)
+          send_call(dspex, method, payload, meta, deadline)
+      end
+    end
+  end
+
+  defp prepare(dspex, wire, method, payload, meta, deadline) do
+    id = OpenCalls.next_id(dspex)
+    meta = Map.put(meta, "deadline_ms", max(Clock.remaining_ms(deadline), 1))
+    body = Envelope.encode(:call, id, method, meta, payload)
+
+    with :ok <- Wire.check_size(wire, body) do
+      # The alias ends with the monitor: what comes too late goes nowhere.
+      ref = :erlang.monitor(:process, wire.owner, alias: :demonitor)
+
+      {:ok,
+       %__MODULE__{
+         dspex: dspex,
+         id: id,
+         ref: ref,
+         wire: wire,
+         method: method,
+         deadline: deadline,
+         started: System.monotonic_time(),
+         credit: Map.get(meta, "credit", 0),
+         window: Map.get(meta, "credit", 0)
+       }, body}
+    end
+  end
+
+  @doc false
+  @spec await(t()) :: outcome()
+  def await(call) do
+    case next(call) do
+      {:item, _item, call} -> fail_here(call, credit_exceeded())
+      outcome -> outcome
+    end
+  end
+
+  @doc false
+  # The next thing that happens to the call: an item, or its outcome.
+  @spec next(t()) :: {:item, term(), t()} | outcome()
+  def next(%__MODULE__{ref: ref} = call) do
+    receive do
+      {DSPex, ^ref, kind, meta, payload} -> arrived(call, kind, meta, payload)
+      {:DOWN, ^ref, :process, _pid, _reason} -> settle_down(call)
+    after
+      Clock.remaining_ms(call.deadline + @margin_ms) -> overdue(call)
+    end
+  end
+
+  @doc false
+  # What a message means to this call, for processes that receive by themselves.
+  @spec message(t(), term()) :: {:item, term(), t()} | outcome() | :other
+  def message(%__MODULE__{ref: ref} = call, {DSPex, ref, kind, meta, payload}),
+    do: arrived(call, kind, meta, payload)
+
+  def message(%__MODULE__{ref: ref} = call, {:DOWN, ref, :process, _pid, _reason}), do: settle_down(call)
+  def message(_call, _message), do: :other
+
+  @doc false
+  @spec cancel(t()) :: :ok
+  def cancel(call), do: Wire.post(call.wire, :cancel, call.id)
+
+  @doc false
+  # Gives the server leave to send `count` more items.
+  @spec grant(t(), pos_integer()) :: t()
+  def grant(call, count) do
+    Wire.post(call.wire, :credit, call.id, %{"n" => count})
+    %{call | credit: call.credit + count}
+  end
+
+  @doc false
+  # Cancels if need be and forgets the call: nothing of it stays in the mailbox.
+  @spec abandon(t()) :: :ok
+  def abandon(call) do
+    case OpenCalls.take(call.dspex, call.id) do
+      {:ok, _ref} ->
+        cancel(call)
+        forget(call)
+
+      :error ->
+        release(call)
+    end
+  end
+
+  # Ended before the server saw it.
+  defp withdraw(call) do
+    OpenCalls.take(call.dspex, call.id)
+    forget(call)
+  end
+
+  defp forget(call) do
+    Kernel.send(call.wire.owner, {:forget, call.id})
+    release(call)
+  end
+
+  defp release(%{ref: ref} = call) do
+    Process.demonitor(ref, [:flush])
+
+    receive do
+      {DSPex, ^ref, _kind, _meta, _payload} -> release(call)
+    after
+      0 -> :ok
+    end
+  end
+
+  defp arrived(call, :reply, meta, payload) do
+    release(call)
+    with {:ok, value} <- MessagePack.decode(payload), do: {:ok, value, meta}
+  end
+
+  defp arrived(call, :fail, _meta, payload) do
+    release(call)
+    with {:ok, fields} <- MessagePack.decode(payload), do: {:error, Error.from_wire(fields)}
+  end
+
+  defp arrived(call, :lost, _meta, error) do
+    release(call)
+    {:error, error}
+  end
+
+  defp arrived(%{credit: 0} = call, :item, _meta, _payload), do: fail_here(call, credit_exceeded())
+
+  defp arrived(%{next_seq: seq} = call, :item, %{"seq" => seq}, payload) do
+    case MessagePack.decode(payload) do
+      {:ok, item} -> {:item, item, %{call | next_seq: seq + 1, credit: call.credit - 1}}
+      {:error, error} -> fail_here(call, error)
+    end
+  end
+
+  defp arrived(call, :item, meta, _payload) do
+    message = "item #{call.next_seq} was expected, number #{inspect(meta["seq"])} came"
+    fail_here(call, Error.new(:envelope_invalid, message))
+  end
+
+  defp fail_here(call, error) do
+    abandon(call)
+    {:error, error}
+  end
+
+  defp credit_exceeded,
+    do: Error.new(:credit_exceeded, "the server sent an item without having credit for it")
+
+  defp settle_down(call) do
+    OpenCalls.take(call.dspex, call.id)
+    release(call)
+    message = "the connection process of #{inspect(call.dspex)} ended with the call still open"
+    {:error, Error.new(:connection_lost, message, maybe_executed?: true)}
+  end
+
+  defp overdue(%{ref: ref} = call) do
+    case OpenCalls.take(call.dspex, call.id) do
+      {:ok, _ref} ->
+        cancel(call)
+        forget(call)
+
+        {:error,
+         Error.new(:deadline, "the call's time was over and the server said nothing", maybe_executed?: true)}
+
+      :error ->
+        receive do
+          {DSPex, ^ref, kind, meta, payload} -> arrived(call, kind, meta, payload)
+          {:DOWN, ^ref, :process, _pid, _reason} -> settle_down(call)
+        after
+          @settled_ms -> settle_down(call)
+        end
+    end
+  end
+
+  defimpl Inspect do
+    def inspect(call, _options), do: "#DSPex.Call<#{call.method} #{call.id}>"
+  end
+end

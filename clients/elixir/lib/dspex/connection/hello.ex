@@ -1,0 +1,37 @@
+defmodule DSPex.Connection.Hello do
+  @moduledoc false
+  # `system.hello`: what this client says of itself, and what it checks in the answer.
+
+  alias DSPex.{Error, MessagePack, Options}
+
+  @version 1
+
+  @spec request(Options.t()) :: {:ok, binary()} | {:error, Error.t()}
+  def request(options) do
+    MessagePack.encode(%{
+      "protocol" => "dspex",
+      "versions" => [@version],
+      "client" => options.client || "dspex-elixir/#{version()}",
+      "max_frame_bytes" => options.max_frame_bytes,
+      "functions" => Map.keys(options.functions),
+      "lms" => options.lms,
+      "secrets" => Map.new(options.secrets.()),
+      "notes" => options.notes,
+      "require" => options.require
+    })
+  end
+
+  defp version, do: to_string(Application.spec(:dspex, :vsn) || "unknown")
+
+  @doc "Returns how large a body the server accepts."
+  @spec check(term()) :: {:ok, pos_integer()} | {:error, Error.t()}
+  def check(%{"protocol" => "dspex", "version" => @version, "max_frame_bytes" => bytes})
+      when is_integer(bytes) and bytes >= 4096,
+      do: {:ok, bytes}
+
+  # Proof that nothing else writes to the wire.
+  def check(welcome) do
+    expected = ~s(a map with protocol "dspex", version #{@version} and max_frame_bytes)
+    {:error, %{Error.invalid_argument("welcome", expected, welcome) | type: :handshake_failed, fault: :wire}}
+  end
+end

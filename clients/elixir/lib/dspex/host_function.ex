@@ -1,0 +1,120 @@
+defmodule DSPex.HostFunction do
+  @moduledoc false
+  # Runs one function that the server calls, in a task of its own, and answers the call.
+
+  alias DSPex.{Callback, Clock, Envelope, Error, MessagePack, Telemetry, Wire}
+
+  @default_deadline_ms 120_000
+
+  @doc false
+  @spec start(atom(), map(), Wire.t(), Envelope.t(), binary()) :: {:ok, pid()}
+  def start(dspex, functions, wire, envelope, payload) do
+    supervisor = DSPex.Instance.functions(dspex)
+
+    Task.Supervisor.start_child(
+      supervisor,
+      fn -> answer(dspex, functions, wire, envelope, payload) end,
+      restart: :temporary
+    )
+  end
+
+  defp answer(dspex, functions, wire, envelope, payload) do
+    deadline = Clock.now_ms() + deadline_ms(envelope.meta)
+
+    callback = %Callback{
+      dspex: dspex,
+      id: envelope.id,
+      parent: envelope.meta["parent"],
+      function: nil,
+      deadline: deadline
+    }
+
+    {kind, payload} = outcome(functions, callback, payload)
+    reply(wire, envelope.id, kind, payload, deadline)
+  end
+
+  defp deadline_ms(%{"deadline_ms" => number}) when is_integer(number) and number > 0, do: number
+  defp deadline_ms(_meta), do: @default_deadline_ms
+
+  defp outcome(functions, callback, payload) do
+    with {:ok, request} <- MessagePack.decode(payload),
+         {:ok, name, args} <- read(request),
+         {:ok, function} <- find(functions, name),
+         {:ok, value} <- run(function, args, %{callback | function: name}),
+         {:ok, bytes} <- MessagePack.encode(value) do
+      {:reply, bytes}
+    else
+      {:error, error} -> {:fail, failure(error)}
+    end
+  end
+
+  defp read(%{"function" => name, "args" => args}) when is_binary(name) and is_map(args),
+    do: {:ok, name, args}
+
+  defp read(request) do
+    {:error, Error.invalid_argument("payload", "a map of function (a string) and args (a map)", request)}
+  end
+
+  defp find(functions, name) do
+    case functions do
+      %{^name => function} -> {:ok, function}
+      _ -> {:error, Error.new(:unknown_function, "the host offers no function #{inspect(name)}")}
+    end
+  end
+
+  defp run(function, args, callback) do
+    Callback.enter(callback)
+    metadata = %{dspex: callback.dspex, function: callback.function}
+    Telemetry.span([:dspex, :function], metadata, fn -> result(call(function, args, callback)) end)
+  catch
+    kind, reason -> {:error, raised(kind, reason, callback.function, __STACKTRACE__)}
+  end
+
+  defp call(function, args, _callback) when is_function(function, 1), do: function.(args)
+  defp call(function, args, callback) when is_function(function, 2), do: function.(args, callback)
+
+  defp call({module, name}, args, callback) do
+    if Code.ensure_loaded?(module) and function_exported?(module, name, 2),
+      do: apply(module, name, [args, callback]),
+      else: apply(module, name, [args])
+  end
+
+  defp result({:ok, value}), do: {:ok, value}
+  defp result({:error, %Error{} = error}), do: {:error, error}
+
+  defp result({:error, reason}) do
+    text = if is_binary(reason), do: reason, else: inspect(reason, limit: 20)
+    {:error, Error.new(:function_failed, text, details: %{"class" => "error"})}
+  end
+
+  defp result(value), do: {:ok, value}
+
+  # Ours already: a prediction that failed inside keeps its code.
+  defp raised(:error, %Error{} = error, _name, _stack), do: error
+
+  defp raised(kind, reason, name, stack) do
+    class = if kind == :error, do: reason |> normalized(stack) |> class(), else: Atom.to_string(kind)
+    message = "the function #{inspect(name)} failed: #{Exception.format_banner(kind, reason, stack)}"
+    Error.new(:function_failed, message, details: %{"class" => class, "function" => name})
+  end
+
+  defp normalized(reason, stack), do: Exception.normalize(:error, reason, stack)
+  defp class(%module{}), do: inspect(module)
+
+  defp failure(error) do
+    case MessagePack.encode(Error.to_wire(error)) do
+      {:ok, bytes} -> bytes
+      # An error must get through, whatever its details hold.
+      {:error, _} -> MessagePack.encode!(Error.to_wire(%{error | details: %{}}))
+    end
+  end
+
+  defp reply(wire, id, kind, payload, deadline) do
+    body = Envelope.encode(kind, id, nil, %{}, payload)
+
+    case Wire.check_size(wire, body) do
+      :ok -> Wire.send(wire, body, deadline)
+      {:error, error} -> Wire.post(wire, :fail, id, %{}, failure(%{error | type: :result_too_large}))
+    end
+  end
+end

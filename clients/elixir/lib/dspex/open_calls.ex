@@ -1,0 +1,80 @@
+defmodule DSPex.OpenCalls do
+  @moduledoc false
+  # The calls of an instance that have no outcome yet, in a table that callers and the
+  # connection share. Whoever takes an entry out settles the call: the connection when its
+  # outcome comes or the server dies, the caller when its time is over. So each call is
+  # settled once. The supervisor owns the table; a connection that crashes leaves it.
+
+  alias DSPex.{Error, Wire}
+
+  @type id :: pos_integer()
+
+  @doc "Makes the table of an instance; the calling process owns it."
+  @spec new(atom(), pos_integer()) :: atom()
+  def new(dspex, timeout) do
+    table = :ets.new(table(dspex), [:named_table, :public, read_concurrency: true, write_concurrency: true])
+    :ets.insert(table, next_id: 0, wire: :connecting, timeout: timeout)
+    table
+  end
+
+  @spec next_id(atom()) :: id()
+  def next_id(dspex), do: :ets.update_counter(table(dspex), :next_id, 1)
+
+  @doc "The open wire, or why there is none."
+  @spec wire(atom()) :: {:ok, Wire.t()} | :connecting | {:error, Error.t()}
+  def wire(dspex) do
+    :ets.lookup_element(table(dspex), :wire, 2)
+  rescue
+    ArgumentError ->
+      message =
+        "no DSPex instance named #{inspect(dspex)} is running; put {DSPex, name: …} in a supervision tree"
+
+      {:error, Error.new(:unavailable, message)}
+  end
+
+  @spec put_wire(atom(), {:ok, Wire.t()} | :connecting | {:error, Error.t()}) :: true
+  def put_wire(dspex, wire), do: :ets.insert(table(dspex), {:wire, wire})
+
+  @doc "Milliseconds for calls that name none."
+  @spec timeout(atom()) :: pos_integer()
+  def timeout(dspex) do
+    :ets.lookup_element(table(dspex), :timeout, 2)
+  rescue
+    # No instance: opening the call will say so.
+    ArgumentError -> 1
+  end
+
+  @doc "Notes that the calling process waits for the outcome of `id` at the alias `ref`."
+  @spec add(atom(), id(), Wire.t(), reference()) :: :ok
+  def add(dspex, id, wire, ref) do
+    :ets.insert(table(dspex), {{:call, id}, wire.generation, ref})
+    Kernel.send(wire.owner, {:watch, id, self()})
+    :ok
+  end
+
+  @spec open?(atom(), id()) :: boolean()
+  def open?(dspex, id), do: :ets.member(table(dspex), {:call, id})
+
+  @doc "Where the outcome of an open call goes."
+  @spec find(atom(), id()) :: {:ok, reference()} | :error
+  def find(dspex, id), do: dspex |> table() |> :ets.lookup({:call, id}) |> ref()
+
+  @doc "Takes a call out: the one who gets it settles it."
+  @spec take(atom(), id()) :: {:ok, reference()} | :error
+  def take(dspex, id) do
+    dspex |> table() |> :ets.take({:call, id}) |> ref()
+  rescue
+    # The instance was stopped, and its table with it.
+    ArgumentError -> :error
+  end
+
+  @doc "Ids of all open calls of a generation, or of all generations."
+  @spec ids(atom(), reference() | :_) :: [id()]
+  def ids(dspex, generation),
+    do: for([id] <- :ets.match(table(dspex), {{:call, :"$1"}, generation, :_}), do: id)
+
+  defp ref([{_id, _generation, ref}]), do: {:ok, ref}
+  defp ref([]), do: :error
+
+  defp table(dspex), do: Module.concat(dspex, "OpenCalls")
+end

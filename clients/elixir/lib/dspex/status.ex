@@ -1,0 +1,16 @@
+defmodule DSPex.Status do
+  @moduledoc """
+  What a prediction under way is doing.
+
+  `stage` is `"module"`, `"lm"` or `"tool"`, `event` is `"start"` or `"end"`, `name` says
+  which module, model or tool; `message` is a sentence for people.
+  """
+  defstruct [:message, :stage, :event, :name]
+
+  @type t :: %__MODULE__{
+          message: String.t() | nil,
+          stage: String.t() | nil,
+          event: String.t() | nil,
+          name: String.t() | nil
+        }
+end
