@@ -1,0 +1,43 @@
+"""`python -m dspex_bridge zygote | worker | sim-lm`: the processes that the pool starts."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main(arguments: list[str]) -> int:
+    """Run one of the bridge's processes.
+
+    Returns:
+        An exit code; 2 when the arguments name none of them.
+    """
+    match arguments:
+        case ["zygote", parent_pid]:
+            from .zygote import run_zygote
+
+            run_zygote(int(parent_pid))
+        case ["worker", parent_pid]:
+            from .zygote import adopt
+
+            adopt(int(parent_pid))
+            from .wire import take_wire
+
+            wire = take_wire(0)
+            from .serve import serve
+
+            serve(wire)
+        case ["sim-lm", *options]:
+            from .sim.server import run_server
+
+            return run_server(options)
+        case _:
+            print("usage: python -m dspex_bridge zygote PARENT_PID | worker PARENT_PID | sim-lm …", file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(code)

@@ -1,0 +1,187 @@
+"""The calls that run in this worker: their tasks, credit, cancelling, and calls back to the host."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from time import monotonic
+
+from dspex_protocol import (
+    CALL,
+    CANCEL,
+    FAIL,
+    ITEM,
+    NIL,
+    REPLY,
+    DSPexError,
+    Meta,
+    decode_failure,
+    decode_value,
+    encode,
+    encode_failure,
+    encode_value,
+    error,
+)
+
+from . import failpoints
+from .failures import to_failure
+from .usage import Usage
+
+current_call: ContextVar[RunningCall]
+
+
+class RunningCall:
+    """One call from the supervisor while its task runs.
+
+    Attributes:
+        id: Its id on this hop.
+        meta: As it came.
+        usage: What its language models cost so far.
+    """
+
+    __slots__ = ("_credit", "_credit_came", "_send", "_seq", "id", "meta", "started_at", "task", "usage")
+
+    def __init__(self, call_id: int, meta: Meta, send: Callable[[bytes], None]) -> None:
+        self.id = call_id
+        self.meta = meta
+        self.usage = Usage()
+        self.started_at = monotonic()
+        self.task: asyncio.Task[object] | None = None
+        credit = meta.get("credit", 0)
+        self._credit = credit if isinstance(credit, int) else 0
+        self._credit_came: asyncio.Event | None = None
+        self._send = send
+        self._seq = 0
+
+    @property
+    def wants_items(self) -> bool:
+        """Whether the caller asked for a stream."""
+        return bool(self.meta.get("credit"))
+
+    async def emit(self, item: Mapping[str, object]) -> None:
+        """Send one stream element; waits until there is credit for it."""
+        while self._credit <= 0:
+            self._credit_came = asyncio.Event()
+            await self._credit_came.wait()
+        self._credit -= 1
+        self._send(encode(ITEM, self.id, None, {"seq": self._seq}, encode_value(dict(item))))
+        self._seq += 1
+        failpoints.passed("item.sent")
+
+    def add_credit(self, count: int) -> None:
+        """The caller takes that many more items."""
+        self._credit += count
+        if self._credit_came is not None and self._credit > 0:
+            self._credit_came.set()
+
+
+current_call = ContextVar("current_call")
+
+
+class CallTable:
+    """All open calls of both directions on one wire."""
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self._send = send
+        self._running: dict[int, RunningCall] = {}
+        self._callbacks: dict[int, tuple[int, asyncio.Future[object]]] = {}
+        self._ids = itertools.count(1)
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(self, call: RunningCall, work: Awaitable[object]) -> None:
+        """Run a call's work as a task; its outcome becomes the REPLY or FAIL."""
+        self._running[call.id] = call
+        call.task = asyncio.ensure_future(work)  # type: ignore[assignment]
+        # Not a try around the work: a task that is cancelled before its first step never
+        # enters its own code.
+        call.task.add_done_callback(lambda task: self._finish(call, task))  # type: ignore[union-attr]
+
+    def cancel(self, call_id: int) -> None:
+        """Ask a call's task to stop. Unknown ids have ended already."""
+        call = self._running.get(call_id)
+        if call is not None and call.task is not None:
+            call.task.cancel()
+
+    def credit(self, call_id: int, count: int) -> None:
+        """Let a stream go on."""
+        call = self._running.get(call_id)
+        if call is not None:
+            call.add_credit(count)
+
+    async def call_host(self, function: str, args: Mapping[str, object]) -> object:
+        """Call a function of the host from within a call.
+
+        Raises:
+            DSPexError: what the host's FAIL said.
+            asyncio.CancelledError: when this call is cancelled; the host is told.
+        """
+        parent = current_call.get()
+        call_id = next(self._ids)
+        answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._callbacks[call_id] = (parent.id, answer)
+        payload = encode_value({"function": function, "args": dict(args)})
+        self._send(encode(CALL, call_id, "function.call", {"parent": parent.id}, payload))
+        failpoints.passed("callback.sent")
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            self._send(encode(CANCEL, call_id, None, {}, NIL))
+            raise
+        finally:
+            self._callbacks.pop(call_id, None)
+
+    def host_replied(self, call_id: int, payload: bytes) -> None:
+        """The host's function returned."""
+        self._settle(call_id, payload, decode_value)
+
+    def host_failed(self, call_id: int, payload: bytes) -> None:
+        """The host's function raised, was missing, or its call was given up."""
+
+        def fail(data: bytes) -> object:
+            raise decode_failure(data)
+
+        self._settle(call_id, payload, fail)
+
+    def _settle(self, call_id: int, payload: bytes, read: Callable[[bytes], object]) -> None:
+        _, answer = self._callbacks.get(call_id, (0, None))
+        if answer is None or answer.done():
+            return
+        try:
+            answer.set_result(read(payload))
+        except DSPexError as failure:
+            answer.set_exception(failure)
+
+    def _finish(self, call: RunningCall, task: asyncio.Task[object]) -> None:
+        del self._running[call.id]
+        if task.cancelled():
+            self.fail(call, error("cancelled", "the call was cancelled"))
+            return
+        reason = task.exception()
+        if reason is None:
+            self.reply(call, task.result())
+        else:
+            self.fail(call, to_failure(reason))
+
+    def reply(self, call: RunningCall, result: object) -> None:
+        """End a call with a result."""
+        try:
+            payload = encode_value(result)
+        except DSPexError as refusal:
+            self.fail(call, refusal)
+            return
+        self._send(encode(REPLY, call.id, None, _outcome_meta(call), payload))
+        failpoints.passed("reply.written")
+
+    def fail(self, call: RunningCall, failure: DSPexError) -> None:
+        """End a call with an error."""
+        self._send(encode(FAIL, call.id, None, _outcome_meta(call), encode_failure(failure)))
+
+
+def _outcome_meta(call: RunningCall) -> Meta:
+    meta: Meta = {"worker_ms": round((monotonic() - call.started_at) * 1000, 3)}
+    meta.update(call.usage.meta())
+    return meta

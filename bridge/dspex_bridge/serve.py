@@ -1,0 +1,189 @@
+"""The worker loop: a frame comes, an operation runs, a reply goes."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import signal
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from dspex_protocol import (
+    CALL,
+    CANCEL,
+    CREDIT,
+    FAIL,
+    NIL,
+    NOTE,
+    REPLY,
+    Envelope,
+    Oversized,
+    decode_envelope,
+    decode_value,
+    encode,
+    error,
+)
+from dspex_protocol.limits import PROTOCOL, VERSION
+from dspex_protocol.records import read
+
+from . import failpoints
+from .calls import CallTable, RunningCall, current_call
+from .failures import to_failure
+from .lms import LanguageModels
+from .operations import OPERATIONS, Configure, Operation, find, read_parameters
+from .programs import ProgramCache
+from .wire import Wire
+
+# Enough for DSPy's own short hops off the loop and for modules without an async form;
+# each thread costs about 60 kB.
+MAX_THREADS: Final = 32
+
+
+class WorkerProcess:
+    """Everything that one worker holds. Build it, then `await run()`."""
+
+    def __init__(self, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._ended = loop.create_future()
+        self._wire = Wire(descriptor, loop, self._take, self._end)
+        self._calls = CallTable(self._wire.send)
+        self._greeted = False
+        self.operations = dict(OPERATIONS)
+        self.threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="dspex")
+        self.programs = ProgramCache()
+        self.lms = LanguageModels(self._calls.call_host, loop)
+        loop.set_default_executor(self.threads)
+
+    async def run(self) -> None:
+        """Serve until the supervisor is gone."""
+        self._wire.start()
+        await self._ended
+
+    def _end(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def _take(self, bodies: Sequence[bytes | Oversized]) -> None:
+        """Handle the frames of one read."""
+        started: list[tuple[RunningCall, Operation, object]] = []
+        for body in bodies:
+            # The supervisor sends no oversized and no malformed frames; if it does, its
+            # calls end by their deadline and this process by the supervisor's hand.
+            if isinstance(body, Oversized):
+                continue
+            envelope = decode_envelope(body)
+            payload = body[envelope.payload_at :]
+            if envelope.kind == CALL:
+                self._accept(envelope, payload, started)
+            else:
+                self._pass_on(envelope, payload)
+        if started:
+            self._start(started)
+
+    def _pass_on(self, envelope: Envelope, payload: bytes) -> None:
+        """Everything that is no CALL."""
+        match envelope.kind:
+            case kind if kind == CANCEL:
+                self._calls.cancel(envelope.id)
+            case kind if kind == CREDIT:
+                count = envelope.meta.get("n")
+                self._calls.credit(envelope.id, count if isinstance(count, int) else 0)
+            case kind if kind == REPLY:
+                self._calls.host_replied(envelope.id, payload)
+            case kind if kind == FAIL:
+                self._calls.host_failed(envelope.id, payload)
+            case _:
+                pass
+
+    def _accept(
+        self, envelope: Envelope, payload: bytes, started: list[tuple[RunningCall, Operation, object]]
+    ) -> None:
+        failpoints.passed("call.received")
+        call = RunningCall(envelope.id, envelope.meta, self._wire.send)
+        try:
+            value = decode_value(payload)
+            if envelope.method == "system.hello":
+                self._calls.reply(call, self._hello(value))
+                return
+            operation = find(self.operations, envelope.method)
+            parameters = read_parameters(operation, value)
+            if operation.inline:
+                self._calls.reply(call, operation.run(self, call, parameters))
+            else:
+                started.append((call, operation, parameters))
+        except Exception as reason:  # the call ends here, and its FAIL reports
+            self._calls.fail(call, to_failure(reason))
+
+    def _start(self, started: list[tuple[RunningCall, Operation, object]]) -> None:
+        # Written before any user code runs: if this process dies in it, the supervisor
+        # knows which calls had begun and repeats the others without a doubt.
+        self._wire.send(encode(NOTE, 0, "call.started", {"up_to": started[-1][0].id}, NIL))
+        self._wire.flush()
+        failpoints.passed("call.started")
+        for call, operation, parameters in started:
+            self._calls.start(call, self._work(call, operation, parameters))
+
+    async def _work(self, call: RunningCall, operation: Operation, parameters: object) -> object:
+        current_call.set(call)
+        return await operation.run(self, call, parameters)
+
+    def _hello(self, value: object) -> object:
+        """Become ready: language models, plug-ins."""
+        if self._greeted:
+            raise error("handshake_repeated", "this worker has been greeted already")
+        if not isinstance(value, dict) or value.get("protocol") != PROTOCOL:  # pyright: ignore[reportUnknownMemberType]
+            raise error("handshake_failed", "the first frame is no hello of this protocol")
+        offered: dict[str, object] = {
+            key: value[key] for key in ("lms", "secrets", "functions") if key in value
+        }
+        what = read(Configure, offered)
+        self.lms.configure(what.lms, what.secrets, what.functions)
+        for name in _plugin_names():
+            self.operations.update(load_plugin(name))
+        self._greeted = True
+        failpoints.passed("boot.ready")
+        return {
+            "protocol": PROTOCOL,
+            "version": VERSION,
+            "pid": os.getpid(),
+            "effects": [row.method for row in self.operations.values() if row.effects],
+        }
+
+
+def load_plugin(name: str) -> dict[str, Operation]:
+    """Import a module that the host named at start-up and take its operations.
+
+    Raises:
+        TypeError: when it has no `OPERATIONS`, a list of `Operation`.
+    """
+    rows = getattr(importlib.import_module(name), "OPERATIONS", None)
+    if not isinstance(rows, list) or not all(isinstance(row, Operation) for row in rows):  # pyright: ignore[reportUnknownVariableType]
+        raise TypeError(f"plug-in {name!r} has no OPERATIONS, a list of dspex_bridge.operations.Operation")
+    return {row.method: row for row in rows}  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+
+
+def _plugin_names() -> list[str]:
+    return [name for name in os.environ.get("DSPEX_PLUGINS", "").split(",") if name]
+
+
+def serve(descriptor: int) -> None:
+    """Run a worker on a wire until the supervisor is gone; then the process should end."""
+    failpoints.passed("boot.begin")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(descriptor))
+
+
+async def _serve(descriptor: int) -> None:
+    await WorkerProcess(descriptor, asyncio.get_running_loop()).run()
+    # Tasks and threads may be anywhere; what they hold is not worth waiting for.
+    os._exit(0)
+
+
+def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.Loop

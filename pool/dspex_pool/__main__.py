@@ -1,0 +1,54 @@
+"""`python -m dspex_pool` and the `dspex` command: which command, and nothing imported for the others."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Final
+
+COMMANDS: Final = {
+    "serve": "speak frames on stdin and stdout; what clients start",
+    "call": "call one method and print the result",
+    "doctor": "tell whether this machine can run DSPex, and what to do if not",
+    "schema": "print every method with its parameters",
+    "sim-lm": "serve offline models over an OpenAI-compatible HTTP endpoint",
+    "config": "print the settings and where each came from",
+}
+
+
+def main() -> None:
+    """Run a command and exit with its code."""
+    code = run(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Daemon threads may be in a system call; there is nothing that waiting would save.
+    os._exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command.
+
+    Returns:
+        Its exit code; 2 when there is no such command.
+    """
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage(), end="")
+        return 0 if arguments else 2
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"dspex: there is no command {name!r}\n\n{usage()}", end="", file=sys.stderr)
+        return 2
+    command = importlib.import_module(f"dspex_pool.cli.{name.replace('-', '_')}")
+    code: int = command.run(rest)
+    return code
+
+
+def usage() -> str:
+    """The commands, one a line."""
+    lines = [f"  {name:<10}{what}" for name, what in COMMANDS.items()]
+    return "usage: dspex COMMAND …\n\n" + "\n".join(lines) + "\n\n`dspex COMMAND --help` tells more.\n"
+
+
+if __name__ == "__main__":
+    main()

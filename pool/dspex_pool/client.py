@@ -1,0 +1,462 @@
+"""A client in Python: for tests, the command line and load. The same protocol as any other.
+
+    async with Client.start() as client:
+        prediction = await client.predict({"module": "Predict", "signature": "question -> answer"},
+                                          {"question": "Why?"})
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, Self
+
+from dspex_protocol import (
+    CALL,
+    CANCEL,
+    CREDIT,
+    FAIL,
+    ITEM,
+    NIL,
+    NOTE,
+    REPLY,
+    DSPexError,
+    Envelope,
+    Meta,
+    Oversized,
+    Scalar,
+    Tagged,
+    WireError,
+    decode_envelope,
+    decode_failure,
+    decode_value,
+    encode,
+    encode_failure,
+    encode_value,
+    error,
+)
+from dspex_protocol.limits import MAX_FRAME_BYTES, PROTOCOL, VERSION
+from dspex_protocol.states import CALL as CALL_TABLE
+from dspex_protocol.states import CallEvent, CallState, IllegalMove, move
+
+from .link import Link
+
+HostFunction = Callable[..., Any]
+"""Called with the args as keywords; plain or a coroutine function."""
+
+STREAM_CREDIT: Final = 32
+HELLO_TIMEOUT_S: Final = 60.0
+
+_callback_id: ContextVar[int | None] = ContextVar("callback_id", default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A result with what the server told about it."""
+
+    value: object
+    meta: Meta
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A call that is open."""
+
+    answer: asyncio.Future[Outcome]
+    items: asyncio.Queue[object] | None
+    state: CallState = CallState.OPEN
+    next_seq: int = 0
+
+
+@dataclass(slots=True)
+class Stream:
+    """The items of a running call; iterate over it, then await `result`.
+
+    Attributes:
+        id: The call's id.
+    """
+
+    id: int
+    _client: Client
+    _pending: _Pending
+    _taken: int = field(default=0)
+
+    def __aiter__(self) -> AsyncIterator[object]:
+        return self._iterate()
+
+    async def _iterate(self) -> AsyncIterator[object]:
+        items = self._pending.items
+        assert items is not None
+        while (item := await items.get()) is not _END:
+            self._taken += 1
+            if self._taken % (STREAM_CREDIT // 2) == 0:
+                self._client.credit(self.id, STREAM_CREDIT // 2)
+            yield item
+
+    async def result(self) -> Outcome:
+        """The call's outcome.
+
+        Raises:
+            DSPexError: what the FAIL said.
+        """
+        return await self._pending.answer
+
+    def cancel(self) -> None:
+        """Stop the call; `result` then raises `cancelled`."""
+        self._client.cancel(self.id)
+
+
+_END: Final = object()
+
+
+class Client:
+    """One connection to a server.
+
+    Built on descriptors by `Client(read_fd, write_fd, loop)`; usually `Client.start`
+    starts a server of its own.
+
+    Attributes:
+        welcome: The server's reply to hello.
+        notes: NOTEs that came, newest last, at most 1,000.
+        strays: Frames for calls that were not open: 0 but for races with cancel.
+    """
+
+    def __init__(self, read_fd: int, write_fd: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._dirty: list[Link] = []
+        self._flush_due = False
+        self._pending: dict[int, _Pending] = {}
+        self._last_id = 0
+        self._functions: dict[str, HostFunction] = {}
+        self._callbacks: dict[int, asyncio.Task[None]] = {}
+        self._lost: DSPexError | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self.welcome: dict[str, object] = {}
+        self.notes: list[tuple[str, object]] = []
+        self.strays = 0
+        self._link = Link(loop, read_fd, write_fd, self._dirty, MAX_FRAME_BYTES)
+        self._link.on_bodies = self._take
+        self._link.on_end = self._end
+        self._link.start()
+
+    # Starting and ending
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def start(
+        cls,
+        *,
+        command: Sequence[str] = (),
+        flags: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        functions: Mapping[str, HostFunction] | None = None,
+        lms: Mapping[str, object] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        notes: Sequence[str] = (),
+    ) -> AsyncIterator[Self]:
+        """Start a server, greet it, and end it afterwards.
+
+        Args:
+            command: How to start it; by default `python -m dspex_pool serve`.
+            flags: Settings of the server, such as `("--workers", "4")`.
+            environment: Added to this process's own.
+            functions: Host functions by name.
+            lms: Language models by name; docs/protocol.md section 7.3.
+            secrets: Values that they refer to.
+            notes: Which NOTEs are wanted.
+        """
+        argv = [*(command or (sys.executable, "-m", "dspex_pool", "serve")), *flags]
+        server_in, our_out = os.pipe()
+        our_in, server_out = os.pipe()
+        process = await asyncio.create_subprocess_exec(
+            *argv, stdin=server_in, stdout=server_out, env={**os.environ, **(environment or {})}
+        )
+        os.close(server_in)
+        os.close(server_out)
+        client = cls(our_in, our_out, asyncio.get_running_loop())
+        client._process = process
+        try:
+            await client.hello(functions=functions or {}, lms=lms or {}, secrets=secrets or {}, notes=notes)
+            yield client
+        finally:
+            await client.aclose()
+
+    async def hello(
+        self,
+        *,
+        functions: Mapping[str, HostFunction],
+        lms: Mapping[str, object],
+        secrets: Mapping[str, str],
+        notes: Sequence[str],
+    ) -> None:
+        """Greet the server.
+
+        Raises:
+            DSPexError: what its FAIL said, or `handshake_failed` when it does not answer
+                as a DSPex server.
+        """
+        self._functions = dict(functions)
+        payload = {
+            "protocol": PROTOCOL,
+            "versions": [VERSION],
+            "client": "dspex-python/1",
+            "functions": sorted(functions),
+            "lms": dict(lms),
+            "secrets": dict(secrets),
+            "notes": list(notes),
+        }
+        async with asyncio.timeout(HELLO_TIMEOUT_S):
+            welcome = await self.call("system.hello", payload)
+        if not isinstance(welcome, dict) or welcome.get("protocol") != PROTOCOL:  # pyright: ignore[reportUnknownMemberType]
+            raise error("handshake_failed", "what answered is no DSPex server")
+        self.welcome = welcome
+
+    @property
+    def server_pid(self) -> int:
+        """The pid of the process that `start` started: the guardian."""
+        assert self._process is not None
+        return self._process.pid
+
+    async def aclose(self) -> None:
+        """Hang up; a server that this client started ends, and is waited for."""
+        self._link.close()
+        self._end(None)
+        for task in list(self._callbacks.values()):
+            task.cancel()
+        if self._process is not None:
+            await self._process.wait()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, reason: BaseException | None, where: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # Calls
+
+    async def call(self, method: str, payload: object = None, **meta: Scalar) -> object:
+        """Call a method and return its result.
+
+        Args:
+            method: Such as `system.info`.
+            payload: What it takes.
+            meta: Such as `deadline_ms=1000`.
+
+        Raises:
+            DSPexError: what the FAIL said, or `connection_lost`.
+        """
+        return (await self.outcome(method, payload, **meta)).value
+
+    async def outcome(self, method: str, payload: object = None, **meta: Scalar) -> Outcome:
+        """Like `call`, with the meta of the reply. Cancelling the task cancels the call."""
+        call_id, pending = self.open(method, payload, dict(meta), items=None)
+        try:
+            return await pending.answer
+        except asyncio.CancelledError:
+            self.cancel(call_id)
+            raise
+
+    async def predict(
+        self, program: str | Mapping[str, object], inputs: Mapping[str, object], **options: Any
+    ) -> dict[str, object]:
+        """Run a program and return its prediction's fields.
+
+        Args:
+            program: Id of a stored program, or a spec `{module, signature, options}`.
+            inputs: Value by input field.
+            options: `lm`, `config`, `adapter`; anything else is meta, such as `deadline_ms`.
+        """
+        payload, meta = _prediction_call(program, inputs, options)
+        return fields_of(await self.call("program.predict", payload, **meta))
+
+    def stream(
+        self, program: str | Mapping[str, object], inputs: Mapping[str, object], **options: Any
+    ) -> Stream:
+        """Run a program and stream its tokens and status."""
+        payload, meta = _prediction_call(program, inputs, options)
+        return self.stream_call("program.predict", payload, **meta)
+
+    def stream_call(self, method: str, payload: object, **meta: Scalar) -> Stream:
+        """Call any method with credit for items."""
+        credited: Meta = {"credit": STREAM_CREDIT, **meta}
+        call_id, pending = self.open(method, payload, credited, items=asyncio.Queue())
+        return Stream(call_id, self, pending)
+
+    def open(
+        self, method: str, payload: object, meta: Meta, items: asyncio.Queue[object] | None
+    ) -> tuple[int, _Pending]:
+        """Send a CALL; the answer is a future."""
+        if self._lost is not None:
+            raise self._lost
+        parent = _callback_id.get()
+        if parent is not None and "parent" not in meta:
+            meta = meta | {"parent": parent}
+        encoded = encode_value(payload)
+        self._last_id += 1
+        call_id = self._last_id
+        pending = self._pending[call_id] = _Pending(self._loop.create_future(), items)
+        self._send(encode(CALL, call_id, method, meta, encoded))
+        return call_id, pending
+
+    def cancel(self, call_id: int) -> None:
+        """Ask the server to stop a call; it still ends with one outcome."""
+        pending = self._pending.get(call_id)
+        if pending is not None and pending.state is CallState.OPEN:
+            pending.state = move(CALL_TABLE, pending.state, CallEvent.CANCEL)
+            self._send(encode(CANCEL, call_id, None, {}, NIL))
+
+    def credit(self, call_id: int, count: int) -> None:
+        """Let a stream go on."""
+        if call_id in self._pending:
+            self._send(encode(CREDIT, call_id, None, {"n": count}, NIL))
+
+    def send_raw(self, data: bytes) -> None:
+        """Put bytes on the wire as they are: for tests of bad input."""
+        self._send(data)
+
+    def _send(self, frame: bytes) -> None:
+        self._link.send(frame)
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        while self._dirty:
+            self._dirty.pop().flush()
+
+    # Frames
+
+    def _take(self, bodies: list[bytes | Oversized]) -> None:
+        for body in bodies:
+            if isinstance(body, Oversized):
+                continue
+            envelope = decode_envelope(body)
+            payload = body[envelope.payload_at :]
+            match envelope.kind:
+                case kind if kind in (REPLY, FAIL):
+                    self._ended(envelope, payload)
+                case kind if kind == ITEM:
+                    self._item(envelope, payload)
+                case kind if kind == CALL:
+                    self._called(envelope, payload)
+                case kind if kind == CANCEL:
+                    task = self._callbacks.get(envelope.id)
+                    if task is not None:
+                        task.cancel()
+                case kind if kind == NOTE:
+                    self.notes.append((envelope.method or "", decode_value(payload)))
+                    del self.notes[:-1000]
+                case _:
+                    pass
+
+    def _ended(self, envelope: Envelope, payload: bytes) -> None:
+        pending = self._pending.pop(envelope.id, None)
+        if pending is None:
+            self.strays += 1
+            return
+        pending.state = move(CALL_TABLE, pending.state, CallEvent.OUTCOME)
+        self._settle(pending, envelope, payload)
+        if pending.items is not None:
+            pending.items.put_nowait(_END)
+
+    def _settle(self, pending: _Pending, envelope: Envelope, payload: bytes) -> None:
+        if pending.answer.done():
+            return
+        if envelope.kind == FAIL:
+            pending.answer.set_exception(decode_failure(payload))
+            return
+        try:
+            pending.answer.set_result(Outcome(value=decode_value(payload), meta=envelope.meta))
+        except DSPexError as refusal:
+            pending.answer.set_exception(refusal)
+
+    def _item(self, envelope: Envelope, payload: bytes) -> None:
+        pending = self._pending.get(envelope.id)
+        if pending is None or pending.items is None:
+            self.strays += 1
+            return
+        if envelope.meta.get("seq") != pending.next_seq:
+            raise IllegalMove(f"item {envelope.meta.get('seq')} came, {pending.next_seq} was next")
+        pending.next_seq += 1
+        pending.items.put_nowait(decode_value(payload))
+
+    def _called(self, envelope: Envelope, payload: bytes) -> None:
+        task = self._loop.create_task(self._run_function(envelope.id, payload))
+        self._callbacks[envelope.id] = task
+        task.add_done_callback(lambda _: self._callbacks.pop(envelope.id, None))
+
+    async def _run_function(self, call_id: int, payload: bytes) -> None:
+        """Answer one call of the server."""
+        _callback_id.set(call_id)
+        try:
+            result = encode_value(await self._apply(decode_value(payload)))
+        except DSPexError as failure:
+            self._send(encode(FAIL, call_id, None, {}, encode_failure(failure)))
+        except Exception as reason:  # the function's own; the task ends here and reports it
+            failure = error("function_failed", f"{type(reason).__name__}: {reason}")
+            self._send(encode(FAIL, call_id, None, {}, encode_failure(failure)))
+        else:
+            self._send(encode(REPLY, call_id, None, {}, result))
+
+    async def _apply(self, request: object) -> object:
+        match request:
+            case {"function": str(name), "args": dict(args)}:
+                pass
+            case _:
+                raise error("invalid_argument", "function.call takes {function, args}")
+        function = self._functions.get(name)
+        if function is None:
+            raise error("unknown_function", f"there is no function {name!r}")
+        result = function(**args)
+        if inspect.isawaitable(result):
+            awaitable: Awaitable[object] = result
+            return await awaitable
+        return result
+
+    def _end(self, reason: WireError | None) -> None:
+        if self._lost is not None:
+            return
+        self._lost = error("connection_lost", "the server has ended the connection")
+        for pending in self._pending.values():
+            if not pending.answer.done():
+                pending.answer.set_exception(self._lost)
+                pending.answer.exception()  # nobody may be waiting any more
+            if pending.items is not None:
+                pending.items.put_nowait(_END)
+        self._pending.clear()
+
+
+def _prediction_call(
+    program: str | Mapping[str, object], inputs: Mapping[str, object], options: dict[str, Any]
+) -> tuple[dict[str, object], Meta]:
+    payload: dict[str, object] = {"inputs": dict(inputs)}
+    meta: Meta = {}
+    for name, value in options.items():
+        if name in ("lm", "config", "adapter"):
+            payload[name] = value
+        else:
+            meta[name] = value
+    if isinstance(program, str):
+        meta["program"] = program
+    else:
+        payload["spec"] = dict(program)
+    return payload, meta
+
+
+def fields_of(prediction: object) -> dict[str, object]:
+    """The fields of a prediction as it came over the wire."""
+    match prediction:
+        case Tagged(tag="prediction", value={"fields": dict(fields)}):
+            return fields
+        case _:
+            raise error("internal", "what came is no prediction")

@@ -1,0 +1,90 @@
+"""Lines on stderr, and nothing else on it: time, level, event, then fields.
+
+Written by a thread of its own: stderr may be a pipe that nobody reads, and the event loop
+must not wait for it. What cannot be written in time is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from datetime import UTC, datetime
+from typing import Final
+
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+MAX_WAITING_LINES: Final = 1000
+MAX_LINE_BYTES: Final = 8192
+
+
+class Log:
+    """A log that never blocks its caller."""
+
+    def __init__(self, level: str, descriptor: int = 2) -> None:
+        self._least = LEVELS[level]
+        self._descriptor = descriptor
+        self._lines: deque[bytes] = deque()
+        self._wake = threading.Event()
+        self._started = False
+        self._dropped = 0
+
+    def debug(self, event: str, **fields: object) -> None:
+        """For somebody who looks for a fault."""
+        self._add("debug", event, fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        """What an operator may want to know."""
+        self._add("info", event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Something failed and was handled."""
+        self._add("warning", event, fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        """Something failed and somebody must look."""
+        self._add("error", event, fields)
+
+    def raw(self, text: bytes) -> None:
+        """Pass on what a worker wrote to its stderr."""
+        self._queue(text)
+
+    def _add(self, level: str, event: str, fields: dict[str, object]) -> None:
+        if LEVELS[level] < self._least:
+            return
+        moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+        rest = "".join(f" {name}={_plain(value)}" for name, value in fields.items())
+        self._queue(f"{moment}Z {level} dspex.{event}{rest}\n".encode()[:MAX_LINE_BYTES])
+
+    def _queue(self, line: bytes) -> None:
+        if len(self._lines) >= MAX_WAITING_LINES:
+            self._dropped += 1
+            return
+        self._lines.append(line)
+        if not self._started:
+            self._started = True
+            threading.Thread(target=self._write_all, name="log", daemon=True).start()
+        self._wake.set()
+
+    def _write_all(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            while self._lines:
+                self._write(self._lines.popleft())
+            if self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                self._write(f"dspex.log dropped={dropped} lines\n".encode())
+
+    def _write(self, line: bytes) -> None:
+        try:
+            while line:
+                line = line[os.write(self._descriptor, line) :]
+        except OSError:
+            return  # nobody can be told that stderr is gone
+
+
+def _plain(value: object) -> str:
+    """One field's value on one line, without what could steer a terminal."""
+    text = str(value)
+    safe = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    return repr(safe) if " " in safe else safe

@@ -1,0 +1,293 @@
+"""A SESSION: one client's connection, from hello to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Protocol
+
+from dspex_protocol import (
+    CALL,
+    CANCEL,
+    CREDIT,
+    FAIL,
+    NIL,
+    NOTE,
+    REPLY,
+    DSPexError,
+    Envelope,
+    Hello,
+    Meta,
+    Oversized,
+    Welcome,
+    WireError,
+    decode_envelope,
+    decode_value,
+    encode,
+    encode_failure,
+    encode_value,
+    error,
+    read_hello,
+)
+from dspex_protocol.limits import MAX_FRAME_BYTES
+from dspex_protocol.records import read
+from dspex_protocol.states import CONNECTION, ConnectionEvent, ConnectionState, move
+
+from .calls import Call
+from .link import Link
+from .operations import Nothing
+from .switchboard import Switchboard
+from .worker import Callback
+
+# A client that leaves this much unread gets no new work done until it has caught up …
+CLOGGED_BYTES = 8 * 1024 * 1024
+# … and beyond this it is not listened to either.
+MAX_UNREAD_BYTES = 64 * 1024 * 1024
+
+
+class House(Protocol):
+    """What a session asks of the server around it."""
+
+    def greet(self, hello: Hello) -> Welcome:
+        """Take what a client offers and say what it gets; may refuse."""
+        ...
+
+    def info(self) -> dict[str, object]:
+        """A snapshot for `system.info`."""
+        ...
+
+    def leave(self, session: Session) -> None:
+        """The client said goodbye and has had all its outcomes."""
+        ...
+
+    def lost(self, session: Session) -> None:
+        """The client is gone."""
+        ...
+
+
+class Session:
+    """One client. Built on a link that is not started yet.
+
+    Attributes:
+        calls: Open calls of the client, by its id.
+        callbacks: Open calls to the client, by our id.
+        max_frame_bytes: Largest frame that the client accepts.
+    """
+
+    def __init__(self, link: Link, switchboard: Switchboard, house: House) -> None:
+        self.link = link
+        self.calls: dict[int, Call] = {}
+        self.callbacks: dict[int, Callback] = {}
+        self.max_frame_bytes = MAX_FRAME_BYTES
+        self.state = ConnectionState.NEW
+        self._switchboard = switchboard
+        self._house = house
+        self._last_callback_id = 0
+        self._goodbye_id: int | None = None
+        self._notes: frozenset[str] = frozenset()
+        self._local: dict[str, Callable[[Envelope, object], object]] = {
+            "system.hello": self._hello,
+            "system.ping": lambda envelope, value: value,
+            "system.info": self._info,
+            "system.goodbye": self._goodbye,
+            "program.get": self._get_program,
+            "program.list": self._list_programs,
+            "program.delete": self._delete_program,
+        }
+        link.on_bodies = self.take
+        link.on_end = self._ended
+        link.on_drained = self._drained
+
+    @property
+    def is_clogged(self) -> bool:
+        """Whether the client has stopped reading."""
+        return self.link.waiting_bytes > CLOGGED_BYTES
+
+    def next_callback_id(self) -> int:
+        """A new id for a call to this client."""
+        self._last_callback_id += 1
+        return self._last_callback_id
+
+    def take(self, bodies: list[bytes | Oversized]) -> None:
+        """Handle the frames of one read."""
+        for body in bodies:
+            if isinstance(body, Oversized):
+                self._oversized(body)
+                continue
+            try:
+                envelope = decode_envelope(body)
+            except WireError as fault:
+                self._fault(fault)
+                continue
+            if envelope.kind == CALL:
+                self._call(envelope, body[envelope.payload_at :])
+            else:
+                self._other(envelope, body)
+        if self.link.waiting_bytes > MAX_UNREAD_BYTES:
+            self.link.pause()
+        self._switchboard.flush()
+
+    def _other(self, envelope: Envelope, body: bytes) -> None:
+        kind = envelope.kind
+        if kind in (REPLY, FAIL):
+            self._switchboard.host_answered(self, envelope, body[envelope.payload_at :])
+        elif kind == CANCEL:
+            self._switchboard.cancel(self, envelope.id)
+        elif kind == CREDIT:
+            self._switchboard.add_credit(self, envelope.id, envelope.meta)
+
+    def _call(self, envelope: Envelope, payload: bytes) -> None:
+        if envelope.id in self.calls:
+            self._fault(WireError("call_id_reused", f"call {envelope.id} is still open; the new one is dropped"))
+            return
+        try:
+            self._check_state(envelope.method)
+            local = self._local.get(envelope.method or "")
+            if local is None:
+                self._switchboard.admit(self, envelope, payload)
+            else:
+                self._run_local(local, envelope, payload)
+        except DSPexError as refusal:
+            self._switchboard.counters.failed += 1
+            self.fail(envelope.id, refusal)
+
+    def _check_state(self, method: str | None) -> None:
+        if self.state is ConnectionState.OPEN:
+            return
+        if self.state is ConnectionState.DRAINING:
+            raise error("draining", "the server is ending; no new calls are taken")
+        if method != "system.hello":
+            raise error("handshake_required", "the first call must be system.hello")
+
+    def _run_local(self, local: Callable[[Envelope, object], object], envelope: Envelope, payload: bytes) -> None:
+        result = local(envelope, decode_value(payload))
+        if result is not _LATER:
+            self.link.send(encode(REPLY, envelope.id, None, {}, encode_value(result)))
+
+    def fail(self, call_id: int, failure: DSPexError) -> None:
+        """End a call that was never admitted."""
+        self.link.send(encode(FAIL, call_id, None, {}, encode_failure(failure)))
+
+    def note(self, method: str, value: object) -> None:
+        """Tell the client something."""
+        self.link.send(encode(NOTE, 0, method, {}, encode_value(value)))
+
+    def event(self, name: str, **fields: object) -> None:
+        """Tell a client that wants events what happened in the pool."""
+        if "event" in self._notes:
+            self.note("pool.event", {"event": name, **fields})
+
+    def drain(self) -> None:
+        """The server is to end: take no more calls; leave when the open ones have ended."""
+        if self.state is ConnectionState.OPEN:
+            self.state = move(CONNECTION, self.state, ConnectionEvent.GOODBYE)
+            self.note("system.closing", {"code": "draining", "message": "the server was told to end"})
+            self.call_ended()
+
+    def call_ended(self) -> None:
+        """One of its calls has had its outcome."""
+        if self.state is not ConnectionState.DRAINING or self.calls:
+            return
+        if self._goodbye_id is not None:
+            self.link.send(encode(REPLY, self._goodbye_id, None, {}, NIL))
+            self._goodbye_id = None
+        self._house.leave(self)
+
+    # Methods that the supervisor answers itself
+
+    def _hello(self, envelope: Envelope, value: object) -> object:
+        if self.state is not ConnectionState.NEW:
+            raise error("handshake_repeated", "system.hello was called before on this connection")
+        self.state = move(CONNECTION, self.state, ConnectionEvent.HELLO)
+        try:
+            hello = read_hello(value)
+            welcome = self._house.greet(hello)
+        except DSPexError:
+            self.state = move(CONNECTION, self.state, ConnectionEvent.REFUSE)
+            raise
+        self.max_frame_bytes = hello.max_frame_bytes
+        self._notes = frozenset(hello.notes)
+        self.state = move(CONNECTION, self.state, ConnectionEvent.WELCOME)
+        return asdict(welcome)
+
+    def _info(self, envelope: Envelope, value: object) -> object:
+        read(Nothing, value or {})
+        return self._house.info()
+
+    def _goodbye(self, envelope: Envelope, value: object) -> object:
+        read(Nothing, value or {})
+        self.state = move(CONNECTION, self.state, ConnectionEvent.GOODBYE)
+        self._goodbye_id = envelope.id
+        self.call_ended()
+        return _LATER
+
+    def _get_program(self, envelope: Envelope, value: object) -> object:
+        read(Nothing, value or {})
+        meta: Meta = envelope.meta
+        program, version, record = self._switchboard.programs.resolve(meta.get("program"), meta.get("version"))
+        content = decode_value(record)
+        assert isinstance(content, dict)
+        return {"program": program, "version": version, **content}
+
+    def _list_programs(self, envelope: Envelope, value: object) -> object:
+        read(Nothing, value or {})
+        return self._switchboard.programs.list()
+
+    def _delete_program(self, envelope: Envelope, value: object) -> object:
+        read(Nothing, value or {})
+        program = envelope.meta.get("program")
+        self._switchboard.programs.delete(program)
+        self._switchboard.forget_program(str(program))
+        return None
+
+    # Faults and the end
+
+    def _oversized(self, frame: Oversized) -> None:
+        limit = self.link.max_frame_bytes
+        fault = WireError(
+            "frame_too_large",
+            f"a frame of {frame.length} bytes; the limit is {limit}",
+            details={"length": frame.length, "limit": limit},
+        )
+        try:
+            envelope = decode_envelope(frame.head)
+        except WireError:
+            self._fault(fault)
+            return
+        if envelope.kind == CALL and envelope.id not in self.calls:
+            self.fail(envelope.id, fault)
+        elif envelope.kind in (REPLY, FAIL):
+            self._switchboard.host_answered(
+                self, envelope._replace(kind=FAIL), encode_failure(error("function_failed", fault.message))
+            )
+        else:
+            self._fault(fault)
+
+    def _fault(self, fault: WireError) -> None:
+        """Answer a frame that broke a rule; the connection goes on."""
+        self._switchboard.counters.failed += 1
+        call_id = fault.details.get("id")
+        if fault.details.get("kind") == CALL and isinstance(call_id, int) and call_id not in self.calls:
+            self.fail(call_id, fault)
+        else:
+            self.note("system.fault", {"code": fault.code, "message": fault.message, "details": dict(fault.details)})
+
+    def _drained(self) -> None:
+        if self.link.waiting_bytes < CLOGGED_BYTES:
+            self.link.start()
+            self._switchboard.pump()
+            self._switchboard.flush()
+
+    def _ended(self, reason: WireError | None) -> None:
+        if reason is not None:
+            self.note("system.closing", {"code": reason.code, "message": reason.message})
+        self.state = ConnectionState.CLOSED
+        self._switchboard.client_gone(self)
+        self._house.lost(self)
+
+
+class _Later:
+    """The result of a local method that answers by itself."""
+
+
+_LATER = _Later()

@@ -1,0 +1,329 @@
+"""How a worker process comes to be: forked by the zygote, or started from nothing.
+
+The supervisor asks `Spawner.spawn` and gets a `Started` when the process exists; whether
+it works is for `hello` to show. Everything is callbacks on the event loop: a spawn in
+flight holds no task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from dspex_protocol import CALL, FAIL, NIL, NOTE, REPLY, decode_envelope, decode_failure, encode
+from dspex_protocol.frame import HEADER_BYTES
+
+from .logs import Log
+from .processes import kill_group
+from .stderr_tail import StderrTail
+
+BRIDGE: Final = (sys.executable, "-m", "dspex_bridge")
+MAX_DATAGRAM_BYTES: Final = 8192
+# Libraries that start threads at import would make the zygote unfit to fork; LiteLLM would
+# also fetch its price list from the network.
+CHILD_ENVIRONMENT: Final = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "PYTHONUNBUFFERED": "1",
+}
+ZYGOTE_RESTART_S: Final = 0.1
+MAX_ZYGOTE_FAILURES: Final = 3
+"""Zygotes that may die before they are ready; after that, workers start without one."""
+
+
+class ChildProcess:
+    """A child of this process, watched by pidfd."""
+
+    def __init__(self, pid: int, loop: asyncio.AbstractEventLoop, stderr: StderrTail) -> None:
+        self.pid = pid
+        self.on_exit: Callable[[str], None] = lambda reason: None
+        self._loop = loop
+        self._stderr = stderr
+        # The pid cannot be another process: only we can reap it, and have not yet.
+        self._pidfd = os.pidfd_open(pid)
+        self._running = True
+        loop.add_reader(self._pidfd, self._exited)
+
+    def kill(self) -> None:
+        """End it and its process group; nothing when it has ended."""
+        if self._running:
+            kill_group(self.pid)
+
+    def last_words(self) -> str:
+        """The end of what it wrote to stderr."""
+        while self._stderr.read():
+            pass
+        return self._stderr.text()
+
+    def _exited(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        reason = "its exit status is unknown"
+        self._running = False
+        kill_group(self.pid)  # what it had started; it is not reaped yet, so the pid is its own
+        try:
+            _, status = os.waitpid(self.pid, 0)
+            reason = exit_reason(os.waitstatus_to_exitcode(status))
+        except ChildProcessError:
+            pass  # somebody else reaped it
+        self.last_words()
+        self._stderr.close()
+        self.on_exit(reason)
+
+
+def exit_reason(code: int) -> str:
+    """An exit code in words: `exit code 3`, `SIGKILL`."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+
+
+@dataclass(slots=True)
+class _Request:
+    """A worker that is wanted."""
+
+    started: Callable[[ChildProcess, int], None]
+    failed: Callable[[str], None]
+
+
+class Spawner:
+    """Starts worker processes.
+
+    Args:
+        loop: The supervisor's event loop.
+        log: Where the children's stderr goes.
+        use_zygote: False starts every worker from nothing (about a second each).
+        environment: The children's environment.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, log: Log, *, use_zygote: bool, environment: dict[str, str]
+    ) -> None:
+        self._loop = loop
+        self._log = log
+        self._use_zygote = use_zygote
+        self._environment = environment | CHILD_ENVIRONMENT
+        self._control: socket.socket | None = None
+        self._zygote: ChildProcess | None = None
+        self._zygote_ready = False
+        self._zygote_failures = 0
+        self._requests: dict[int, _Request] = {}
+        self._in_flight: dict[int, tuple[socket.socket, StderrTail]] = {}
+        self._next_id = 0
+        self._closed = False
+        self._words = ""
+
+    @property
+    def mode(self) -> str:
+        """`zygote` or `exec`."""
+        return "zygote" if self._use_zygote else "exec"
+
+    @property
+    def own_pids(self) -> set[int]:
+        """Children that are no workers."""
+        return {self._zygote.pid} if self._zygote is not None else set()
+
+    @property
+    def is_forking(self) -> bool:
+        """Whether a child may exist that we have not been told of yet."""
+        return bool(self._in_flight)
+
+    def start(self) -> None:
+        """Start the zygote, where there is to be one."""
+        if self._use_zygote and self._zygote is None and not self._closed:
+            self._start_zygote()
+
+    def spawn(self, started: Callable[[ChildProcess, int], None], failed: Callable[[str], None]) -> None:
+        """Ask for a process.
+
+        Args:
+            started: Gets the process and our end of its wire.
+            failed: Gets the reason when there will be no process.
+        """
+        self._next_id += 1
+        self._requests[self._next_id] = _Request(started, failed)
+        self._serve_requests()
+
+    def close(self) -> None:
+        """Start nothing more; the zygote ends."""
+        self._closed = True
+        self._requests.clear()
+        if self._control is not None:
+            self._drop_control()
+        if self._zygote is not None:
+            self._zygote.kill()
+
+    def _serve_requests(self) -> None:
+        if not self._use_zygote:
+            for request_id in list(self._requests):
+                self._execute(self._requests.pop(request_id))
+        elif self._zygote_ready:
+            for request_id in self._requests.keys() - self._in_flight.keys():
+                self._fork(request_id)
+
+    # Starting from nothing
+
+    def _execute(self, request: _Request) -> None:
+        try:
+            ours, theirs = _wire_pair()
+            pid, stderr = self._launch(["worker", str(os.getpid())], theirs.fileno())
+        except OSError as reason:
+            request.failed(f"a process could not be started: {reason.strerror}")
+            return
+        theirs.close()
+        request.started(ChildProcess(pid, self._loop, stderr), ours.detach())
+
+    def _launch(self, arguments: list[str], stdin: int) -> tuple[int, StderrTail]:
+        """Start a process of the bridge; its stdout and stderr are one pipe to us."""
+        read_end, write_end = os.pipe()
+        try:
+            pid = os.posix_spawn(
+                BRIDGE[0],
+                [*BRIDGE, *arguments],
+                self._environment,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, stdin, 0),
+                    (os.POSIX_SPAWN_DUP2, write_end, 1),
+                    (os.POSIX_SPAWN_DUP2, write_end, 2),
+                ],
+                setpgroup=0,
+            )
+        except OSError:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        return pid, StderrTail(self._loop, read_end, self._log.raw)
+
+    # The zygote
+
+    def _start_zygote(self) -> None:
+        if self._closed:
+            return
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        try:
+            pid, stderr = self._launch(["zygote", str(os.getpid())], theirs.fileno())
+        except OSError as reason:
+            self._give_up_zygote(f"it could not be started: {reason.strerror}")
+            return
+        finally:
+            theirs.close()
+        self._control = ours
+        self._zygote = ChildProcess(pid, self._loop, stderr)
+        self._zygote.on_exit = self._zygote_died
+        self._loop.add_reader(ours.fileno(), self._hear_zygote)
+
+    def _hear_zygote(self) -> None:
+        assert self._control is not None
+        try:
+            data = self._control.recv(MAX_DATAGRAM_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop_control()
+            return
+        message = decode_envelope(data)
+        payload = data[message.payload_at :]
+        if message.kind == NOTE and message.method == "zygote.ready":
+            self._zygote_ready = True
+            self._zygote_failures = 0
+            self._log.info("zygote_ready", **message.meta)
+            self._serve_requests()
+        elif message.kind == NOTE and message.method == "zygote.unfit":
+            self._give_up_zygote(str(message.meta.get("reason")))
+        elif message.kind in (REPLY, FAIL):
+            self._forked(message.id, message.meta.get("pid"), payload)
+
+    def _fork(self, request_id: int) -> None:
+        """Ask the zygote for a worker on a new wire."""
+        assert self._control is not None
+        try:
+            ours, theirs = _wire_pair()
+        except OSError as reason:
+            self._requests.pop(request_id).failed(f"no descriptors for a worker: {reason.strerror}")
+            return
+        try:
+            read_end, write_end = os.pipe()
+        except OSError as reason:
+            ours.close()
+            theirs.close()
+            self._requests.pop(request_id).failed(f"no descriptors for a worker: {reason.strerror}")
+            return
+        request = encode(CALL, request_id, "zygote.fork", {"parent_pid": os.getpid()}, NIL)[HEADER_BYTES:]
+        try:
+            socket.send_fds(self._control, [request], [theirs.fileno(), write_end])
+        except OSError:
+            ours.close()
+            os.close(read_end)
+            return  # the zygote is dying; the request is served by the next one
+        finally:
+            theirs.close()
+            os.close(write_end)
+        self._in_flight[request_id] = (ours, StderrTail(self._loop, read_end, self._log.raw))
+
+    def _forked(self, request_id: int, pid: object, payload: bytes) -> None:
+        ours, stderr = self._in_flight.pop(request_id)
+        request = self._requests.pop(request_id)
+        if not isinstance(pid, int):
+            ours.close()
+            stderr.close()
+            request.failed(decode_failure(payload).message)
+            return
+        try:
+            process = ChildProcess(pid, self._loop, stderr)
+        except ProcessLookupError:
+            ours.close()
+            stderr.close()
+            request.failed("the process ended at once")
+            return
+        request.started(process, ours.detach())
+
+    def _zygote_died(self, reason: str) -> None:
+        """Start another; what was asked of this one is asked again."""
+        if self._zygote is not None:
+            self._words = self._zygote.last_words()
+        self._zygote = None
+        self._drop_control()
+        if self._closed or not self._use_zygote:
+            return
+        self._log.warning("zygote_died", reason=reason)
+        if not self._zygote_ready:
+            self._zygote_failures += 1
+            if self._zygote_failures >= MAX_ZYGOTE_FAILURES:
+                self._give_up_zygote(f"it died {self._zygote_failures} times before it was ready ({reason})")
+                return
+        self._zygote_ready = False
+        self._loop.call_later(ZYGOTE_RESTART_S, self._start_zygote)
+
+    def _give_up_zygote(self, reason: str) -> None:
+        self._log.warning("zygote_unfit", reason=reason, effect="workers are started from nothing")
+        self._use_zygote = False
+        self._serve_requests()
+
+    def _drop_control(self) -> None:
+        if self._control is not None:
+            self._loop.remove_reader(self._control.fileno())
+            self._control.close()
+            self._control = None
+        for ours, stderr in self._in_flight.values():
+            ours.close()
+            stderr.close()
+        self._in_flight.clear()
+
+
+def _wire_pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

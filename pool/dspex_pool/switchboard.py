@@ -1,0 +1,538 @@
+"""The switchboard: every open call, and what each frame, death and moment does to it.
+
+No I/O and no clock of its own: frames go to links that it is given, `clock` tells the
+time, `wake_at` asks to be called again. Payloads pass through as bytes.
+
+    Session ──admit──► waiting ──► Worker.calls ──outcome──► Session
+                          ▲             │
+                          └─ put back ──┴─ worker_lost
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from dspex_protocol import (
+    CALL,
+    CANCEL,
+    CREDIT,
+    FAIL,
+    ITEM,
+    NIL,
+    REPLY,
+    DSPexError,
+    Envelope,
+    Meta,
+    Oversized,
+    WireError,
+    decode_envelope,
+    encode,
+    encode_failure,
+    encode_value,
+    error,
+    invalid_argument,
+)
+from dspex_protocol.limits import MAX_CALLBACK_DEPTH, MAX_ENVELOPE_BYTES, MAX_ID
+from dspex_protocol.states import CALL as CALL_TABLE
+from dspex_protocol.states import CallEvent, CallState, move
+
+from . import metadata
+from .calls import AfterDeath, Call, after_death, died_under, poisoned
+from .config import Config
+from .deadlines import DeadlineWheel
+from .dispatch import least_loaded, retry_after_ms
+from .logs import Log
+from .programs import ProgramTable
+from .stats import Counters, Throughput
+from .waiting import WaitingCalls
+from .worker import Callback, Worker
+
+if TYPE_CHECKING:
+    from .link import Link
+    from .sessions import Session
+
+# A cancelled call is answered by then, whether its worker has stopped or not.
+CANCEL_ANSWER_S: Final = 0.04
+NO_LIMIT: Final = 1 << 30
+
+
+class CancelAnswer:
+    """A cancelled call whose worker may yet say that it has stopped."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+
+
+class StuckCheck:
+    """A call that was given up; its worker must be rid of it by now."""
+
+    __slots__ = ("worker", "worker_id")
+
+    def __init__(self, worker: Worker, worker_id: int) -> None:
+        self.worker = worker
+        self.worker_id = worker_id
+
+
+class Switchboard:
+    """All calls of all clients.
+
+    Attributes:
+        programs: Stored programs.
+        counters: What has happened so far.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Callable[[], float],
+        wake_at: Callable[[float], None],
+        dirty: list[Link],
+        log: Log,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._wake_at = wake_at
+        self._dirty = dirty
+        self._log = log
+        self._workers: list[Worker] = []
+        self._waiting = WaitingCalls()
+        self._wheel: DeadlineWheel[Call | CancelAnswer | StuckCheck] = DeadlineWheel()
+        self._open_bytes = 0
+        self._broken: DSPexError | None = None
+        self._throughput = Throughput()
+        self.programs = ProgramTable()
+        self.counters = Counters()
+
+    # From clients
+
+    def admit(self, session: Session, envelope: Envelope, payload: bytes) -> None:
+        """Take a call that a worker is to run.
+
+        Raises:
+            DSPexError: when it cannot be taken; nothing has changed then.
+        """
+        assert envelope.method is not None
+        now_s = self._clock()
+        call = Call(session, envelope.id, envelope.method, envelope.meta, payload, now_s)
+        call.deadline_s = now_s + self._config.default_deadline_ms / 1000
+        if call.meta:
+            self._read_meta(call, now_s)
+        if call.method == "program.create":
+            self._prepare_create(call)
+        if not call.depth:
+            self._check_room(payload)
+        session.calls[call.id] = call
+        self._open_bytes += len(payload)
+        self._wheel.add(call, call.deadline_s)
+        if call.depth:
+            self._start_nested(call)
+        elif self._waiting or session.is_clogged or not self._start(call):
+            self._waiting.add(call)
+
+    def _read_meta(self, call: Call, now_s: float) -> None:
+        meta = call.meta
+        metadata.check_meta(meta)
+        call.deadline_s = now_s + metadata.deadline_ms(meta, self._config.default_deadline_ms) / 1000
+        call.priority = metadata.priority(meta)
+        call.credit = metadata.credit(meta)
+        parent = metadata.integer(meta, "parent", 0, MAX_ID)
+        if parent is not None:
+            self._nest(call, parent)
+        if "program" in meta and call.method != "program.create":
+            call.record = self.programs.resolve(meta["program"], meta.get("version"))
+            call.meta = meta | {"version": call.record[1]}
+
+    def _nest(self, call: Call, parent: int) -> None:
+        """Put a call inside the callback in which the client made it."""
+        assert call.session is not None
+        callback = call.session.callbacks.get(parent)
+        if callback is None:
+            raise invalid_argument("meta.parent", "the id of an open callback", parent)
+        call.depth = callback.call.depth + 1
+        if call.depth > MAX_CALLBACK_DEPTH:
+            raise error("callback_too_deep", f"callbacks are nested more than {MAX_CALLBACK_DEPTH} deep")
+        call.deadline_s = min(call.deadline_s, callback.call.deadline_s)
+        call.meta = {key: value for key, value in call.meta.items() if key != "parent"}
+
+    def _prepare_create(self, call: Call) -> None:
+        program = self.programs.check_new(call.meta.get("program"))
+        call.worker_method = "program.build"
+
+        def store(meta: Meta, record: bytes) -> bytes:
+            version = self.programs.create(program, record)
+            return encode_value({"program": program, "version": version})
+
+        call.conclude = store
+
+    def _check_room(self, payload: bytes) -> None:
+        if self._broken is not None and not self._workers:
+            raise self._broken
+        full = len(self._waiting) >= self._config.max_queue and not self._has_room()
+        if full or self._open_bytes + len(payload) > self._config.max_open_bytes:
+            self.counters.overloaded += 1
+            after_ms = retry_after_ms(len(self._waiting), self._throughput.per_s(self._clock()))
+            what = f"{len(self._waiting)} calls wait" if full else f"open calls hold {self._open_bytes} bytes"
+            raise error("overloaded", f"the server is full: {what}", retry_after_ms=after_ms)
+
+    def _has_room(self) -> bool:
+        return least_loaded(self._workers, self._config.calls_per_worker) is not None
+
+    def cancel(self, session: Session, call_id: int) -> None:
+        """The client gives a call up."""
+        call = session.calls.get(call_id)
+        if call is None or call.state is not CallState.OPEN:
+            return
+        call.state = move(CALL_TABLE, call.state, CallEvent.CANCEL)
+        if self._waiting.remove(call):
+            self._fail(call, _cancelled("queued"))
+            return
+        assert call.worker is not None
+        call.worker.link.send(encode(CANCEL, call.worker_id, None, {}, NIL))
+        self._wheel.add(CancelAnswer(call), self._clock() + CANCEL_ANSWER_S)
+
+    def add_credit(self, session: Session, call_id: int, meta: Meta) -> None:
+        """The client takes more items. A malformed credit is no credit."""
+        call = session.calls.get(call_id)
+        count = meta.get("n")
+        if call is None or type(count) is not int or not 1 <= count <= 1_000_000:
+            return
+        call.credit += count
+        if call.worker is not None:
+            call.worker.link.send(encode(CREDIT, call.worker_id, None, {"n": count}, NIL))
+
+    def host_answered(self, session: Session, envelope: Envelope, payload: bytes) -> None:
+        """The client's REPLY or FAIL to a callback."""
+        callback = session.callbacks.pop(envelope.id, None)
+        if callback is None:
+            return  # its call has ended meanwhile
+        callback.call.callbacks.discard(envelope.id)
+        callback.worker.callbacks.pop(callback.worker_id, None)
+        callback.worker.link.send(encode(envelope.kind, callback.worker_id, None, {}, payload))
+
+    def client_gone(self, session: Session) -> None:
+        """Give up all that this client had asked for."""
+        for call in list(session.calls.values()):
+            self._abandon(call)
+            self._close(call)
+
+    # To workers
+
+    def _start(self, call: Call, limit: int | None = None) -> bool:
+        worker = least_loaded(self._workers, limit or self._config.calls_per_worker)
+        if worker is None:
+            return False
+        self._send(call, worker)
+        return True
+
+    def _start_nested(self, call: Call) -> None:
+        # Its parent occupies a place already: behind a limit or a queue it could wait for
+        # itself. So it gets a place beyond the limit.
+        if not self._start(call, NO_LIMIT):
+            self._waiting.put_back(call)
+
+    def _send(self, call: Call, worker: Worker) -> None:
+        call.sent_s = self._clock()
+        call.attempt += 1
+        if call.record is not None:
+            self._provide(worker, call.record)
+        worker_id = worker.take(call)
+        meta = call.meta
+        if "deadline_ms" in meta:
+            meta = meta | {"deadline_ms": max(1, int((call.deadline_s - call.sent_s) * 1000))}
+        if call.credit and call.attempt > 1:
+            meta = meta | {"credit": call.credit}
+        worker.link.send(encode(CALL, worker_id, call.worker_method, meta, call.payload))
+
+    def _provide(self, worker: Worker, record: tuple[str, int, bytes]) -> None:
+        """Send a stored program ahead of the first call that needs it."""
+        program, version, content = record
+        if (program, version) not in worker.programs:
+            worker.programs.add((program, version))
+            worker.last_id += 1
+            meta: Meta = {"program": program, "version": version}
+            worker.link.send(encode(CALL, worker.last_id, "program.load", meta, content))
+
+    def forget_program(self, program: str) -> None:
+        """A program was deleted: its id may come to mean another."""
+        for worker in self._workers:
+            worker.programs = {known for known in worker.programs if known[0] != program}
+
+    def pump(self) -> None:
+        """Start what waits, as far as there is room."""
+        held: list[Call] = []
+        while (call := self._waiting.first()) is not None:
+            session = call.session
+            assert session is not None
+            if session.is_clogged:
+                self._waiting.remove(call)
+                held.append(call)
+                continue
+            worker = least_loaded(self._workers, NO_LIMIT if call.depth else self._config.calls_per_worker)
+            if worker is None:
+                break
+            self._waiting.remove(call)
+            self._send(call, worker)
+        for call in held:
+            self._waiting.put_back(call)
+
+    # From workers
+
+    def worker_ready(self, worker: Worker) -> None:
+        """A worker has answered hello."""
+        self._broken = None
+        self._workers.append(worker)
+        self.pump()
+        self.flush()
+
+    def no_workers(self, reason: DSPexError) -> None:
+        """Workers do not start: tell all who wait."""
+        self._broken = reason
+        if not self._workers:
+            for call in self._waiting.drain():
+                self._fail(call, reason)
+        self.flush()
+
+    def take_from_worker(self, worker: Worker, bodies: list[bytes | Oversized]) -> None:
+        """Handle the frames of one read."""
+        for body in bodies:
+            if isinstance(body, Oversized):
+                self._distrust(worker, f"a frame of {body.length} bytes")
+                break
+            try:
+                envelope = decode_envelope(body)
+            except WireError as fault:
+                self._distrust(worker, fault.message)
+                break
+            kind = envelope.kind
+            if kind in (REPLY, FAIL):
+                self._ended(worker, envelope, body)
+            elif kind == ITEM:
+                self._item(worker, envelope, body)
+            else:
+                self._other(worker, envelope, body)
+        self.pump()
+        self.flush()
+
+    def _other(self, worker: Worker, envelope: Envelope, body: bytes) -> None:
+        if envelope.kind == CALL:
+            self._call_host(worker, envelope, body[envelope.payload_at :])
+        elif envelope.kind == CANCEL:
+            self._cancel_callback(worker, envelope.id)
+        elif envelope.method == "call.started":
+            up_to = envelope.meta.get("up_to")
+            if isinstance(up_to, int):
+                worker.started_up_to = max(worker.started_up_to, up_to)
+
+    def _distrust(self, worker: Worker, reason: str) -> None:
+        self._log.error("worker_broke_protocol", worker=worker.number, reason=reason)
+        worker.process.kill()
+
+    def _ended(self, worker: Worker, envelope: Envelope, body: bytes) -> None:
+        call = worker.release(envelope.id)
+        if call is None or call.session is None:
+            return  # the answer to a program.load, or to a call that was given up
+        self._throughput.count += 1
+        payload = body[envelope.payload_at :]
+        if envelope.kind == FAIL:
+            if call.state is CallState.CANCELLING:
+                self._fail(call, _cancelled("asked"), envelope.meta)
+            else:
+                self.counters.failed += 1
+                self._answer(call, FAIL, envelope.meta, payload)
+            return
+        if call.conclude is not None:
+            try:
+                payload = call.conclude(envelope.meta, payload)
+            except DSPexError as refusal:
+                self._fail(call, refusal)
+                return
+        if len(payload) + MAX_ENVELOPE_BYTES > call.session.max_frame_bytes:
+            self._fail(call, _too_large(len(payload), call.session.max_frame_bytes))
+            return
+        self.counters.replied += 1
+        self._answer(call, REPLY, envelope.meta, payload)
+
+    def _answer(self, call: Call, kind: int, meta: Meta, payload: bytes) -> None:
+        """Send the one outcome of a call."""
+        session = call.session
+        assert session is not None
+        if call.worker is not None:
+            meta["worker"] = call.worker.number
+            meta["queue_ms"] = round((call.sent_s - call.received_s) * 1000, 3)
+        meta["attempt"] = max(1, call.attempt)
+        if call.record is not None:
+            meta["program"], meta["version"] = call.record[0], call.record[1]
+        session.link.send(encode(kind, call.id, None, meta, payload))
+        self._close(call)
+
+    def _fail(self, call: Call, failure: DSPexError, meta: Meta | None = None) -> None:
+        self.counters.failed += 1
+        self._answer(call, FAIL, meta or {}, encode_failure(failure))
+
+    def _close(self, call: Call) -> None:
+        """Forget a call that has had its outcome. Its worker may still be at it."""
+        session = call.session
+        assert session is not None
+        call.state = CallState.ENDED
+        call.session = None
+        del session.calls[call.id]
+        self._open_bytes -= len(call.payload)
+        self._wheel.remove(call)
+        for host_id in call.callbacks:
+            callback = session.callbacks.pop(host_id)
+            callback.worker.callbacks.pop(callback.worker_id, None)
+            session.link.send(encode(CANCEL, host_id, None, {}, NIL))
+        call.callbacks.clear()
+        session.call_ended()
+
+    def _item(self, worker: Worker, envelope: Envelope, body: bytes) -> None:
+        call = worker.calls.get(envelope.id)
+        if call is None or call.session is None:
+            return
+        if envelope.meta.get("seq") != call.next_seq or call.credit <= 0:
+            self._give_up(call, error("credit_exceeded", f"worker {worker.number} sent an item out of turn"))
+            return
+        call.next_seq += 1
+        call.credit -= 1
+        call.committed = True
+        payload = body[envelope.payload_at :]
+        call.session.link.send(encode(ITEM, call.id, None, envelope.meta, payload))
+
+    # Callbacks
+
+    def _call_host(self, worker: Worker, envelope: Envelope, payload: bytes) -> None:
+        parent = envelope.meta.get("parent")
+        call = worker.calls.get(parent) if isinstance(parent, int) else None
+        if call is None or call.session is None or envelope.method != "function.call":
+            gone = error("cancelled", "the call in which this happens has ended")
+            worker.link.send(encode(FAIL, envelope.id, None, {}, encode_failure(gone)))
+            return
+        session = call.session
+        host_id = session.next_callback_id()
+        session.callbacks[host_id] = Callback(worker, envelope.id, call)
+        worker.callbacks[envelope.id] = host_id
+        call.callbacks.add(host_id)
+        call.committed = True
+        remaining_ms = max(1, int((call.deadline_s - self._clock()) * 1000))
+        meta: Meta = {"parent": call.id, "deadline_ms": remaining_ms}
+        session.link.send(encode(CALL, host_id, "function.call", meta, payload))
+
+    def _cancel_callback(self, worker: Worker, worker_id: int) -> None:
+        host_id = worker.callbacks.pop(worker_id, None)
+        for call in worker.calls.values():
+            if host_id in call.callbacks and call.session is not None:
+                assert host_id is not None
+                call.callbacks.discard(host_id)
+                call.session.callbacks.pop(host_id, None)
+                call.session.link.send(encode(CANCEL, host_id, None, {}, NIL))
+                return
+
+    # Deaths
+
+    def worker_lost(self, worker: Worker, reason: str) -> None:
+        """A worker has died: each of its calls is sent again, repeated, or failed."""
+        if worker in self._workers:
+            self._workers.remove(worker)
+        self.counters.worker_deaths += 1
+        for worker_id, call in worker.calls.items():
+            if call.worker is worker:
+                self._bereave(call, worker_id, worker, reason)
+        worker.calls.clear()
+        self.pump()
+        self.flush()
+
+    def _bereave(self, call: Call, worker_id: int, worker: Worker, reason: str) -> None:
+        started = worker_id <= worker.started_up_to
+        fate = after_death(call, started=started, has_effects=call.worker_method in worker.effects)
+        if fate is AfterDeath.DROP:
+            return
+        if call.state is CallState.CANCELLING:
+            self._fail(call, _cancelled("asked"))
+            return
+        call.deaths += started
+        match fate:
+            case AfterDeath.FAIL:
+                self._fail(call, died_under(call, worker.number, reason))
+            case AfterDeath.POISONED:
+                self._fail(call, poisoned(call, reason))
+            case _:
+                self.counters.repeated += 1
+                call.worker = None
+                self._waiting.put_back(call)
+
+    # Time
+
+    def tick(self) -> None:
+        """Do what is due."""
+        now_s = self._clock()
+        for thing in self._wheel.due(now_s):
+            match thing:
+                case Call():
+                    self._deadline_passed(thing)
+                case CancelAnswer(call=call) if call.state is CallState.CANCELLING:
+                    self._give_up(call, _cancelled("left"))
+                case StuckCheck(worker=worker, worker_id=worker_id) if worker_id in worker.calls:
+                    self.counters.stuck += 1
+                    self._log.warning("worker_stuck", worker=worker.number, after_s=self._config.grace_s)
+                    worker.process.kill()
+                case _:
+                    pass
+        self.pump()
+        self.flush()
+
+    def _deadline_passed(self, call: Call) -> None:
+        self.counters.deadlines += 1
+        where = "in the queue" if call.worker is None else f"in worker {call.worker.number}"
+        late = error(
+            "deadline",
+            f"{call.method} was not done when its time was over; it was {where}",
+            maybe_executed=call.committed,
+            details={"where": "queue" if call.worker is None else "worker"},
+        )
+        self._give_up(call, late)
+
+    def _give_up(self, call: Call, failure: DSPexError) -> None:
+        """Answer now; whoever is at work on it is stopped."""
+        self._abandon(call)
+        self._fail(call, failure)
+
+    def _abandon(self, call: Call) -> None:
+        """Have its worker stop, or be stopped."""
+        if self._waiting.remove(call) or call.worker is None:
+            return
+        call.worker.link.send(encode(CANCEL, call.worker_id, None, {}, NIL))
+        check = StuckCheck(call.worker, call.worker_id)
+        self._wheel.add(check, self._clock() + self._config.grace_s)
+
+    def flush(self) -> None:
+        """Write what all of this has sent, and see to the next wake-up."""
+        dirty = self._dirty
+        while dirty:
+            dirty.pop().flush()
+        next_s = self._wheel.next_s()
+        if next_s is not None:
+            self._wake_at(next_s)
+
+    def snapshot(self) -> dict[str, object]:
+        """Queue and counters, as plain values."""
+        return {
+            "waiting": len(self._waiting),
+            "open_bytes": self._open_bytes,
+            "ready_workers": len(self._workers),
+            **self.counters.snapshot(),
+        }
+
+
+def _cancelled(rung: str) -> DSPexError:
+    return error("cancelled", "the caller cancelled the call", details={"rung": rung})
+
+
+def _too_large(size: int, limit: int) -> DSPexError:
+    return error(
+        "result_too_large",
+        f"the result has {size} bytes and the client accepts frames of {limit}",
+        details={"bytes": size, "limit": limit},
+    )

@@ -1,0 +1,56 @@
+"""Calls that wait for a worker, by priority, first come first."""
+
+from __future__ import annotations
+
+from .calls import Call
+
+PRIORITIES = 10
+
+
+class WaitingCalls:
+    """A queue from which any call can be taken out at once. Pure."""
+
+    def __init__(self) -> None:
+        # Dictionaries keep the order of insertion and delete anywhere.
+        self._lines: list[dict[Call, None]] = [{} for _ in range(PRIORITIES)]
+        self._returned: dict[Call, None] = {}
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def first(self) -> Call | None:
+        """The call that should start next; it stays."""
+        for call in self._returned:
+            return call
+        for line in reversed(self._lines):
+            for call in line:
+                return call
+        return None
+
+    def drain(self) -> list[Call]:
+        """Take all out, in the order in which they would start."""
+        calls: list[Call] = []
+        while (call := self.first()) is not None:
+            self.remove(call)
+            calls.append(call)
+        return calls
+
+    def add(self, call: Call) -> None:
+        """At the end of its priority's line."""
+        self._lines[call.priority][call] = None
+        self._size += 1
+
+    def put_back(self, call: Call) -> None:
+        """Before all others: it has waited once already."""
+        self._returned[call] = None
+        self._size += 1
+
+    def remove(self, call: Call) -> bool:
+        """Take a call out; False when it does not wait."""
+        for line in (self._lines[call.priority], self._returned):
+            if call in line:
+                del line[call]
+                self._size -= 1
+                return True
+        return False
