@@ -147,6 +147,7 @@ class WorkerProcess:
             "protocol": PROTOCOL,
             "version": VERSION,
             "pid": os.getpid(),
+            "methods": list(self.operations),
             "effects": [row.method for row in self.operations.values() if row.effects],
         }
 

@@ -155,7 +155,7 @@ class Slots:
         """The first frames of a worker: its answer to hello."""
         done()
         try:
-            worker.effects = frozenset(_read_welcome(bodies[0]))
+            worker.methods, worker.effects = _read_welcome(bodies[0])
         except DSPexError as refusal:
             self._log.error("worker_refused", worker=worker.number, reason=refusal)
             worker.process.kill()
@@ -232,19 +232,21 @@ class Slots:
             self._sweep_soon()
 
 
-def _read_welcome(body: bytes | Oversized) -> list[str]:
-    """A worker's answer to hello: the methods that must not be repeated."""
+def _read_welcome(body: bytes | Oversized) -> tuple[frozenset[str], frozenset[str]]:
+    """A worker's answer to hello: its methods, and those that must not be repeated."""
     if isinstance(body, Oversized):
         raise error("handshake_failed", "the worker's first frame is too large")
     envelope = decode_envelope(body)
     payload = body[envelope.payload_at :]
     if envelope.kind == FAIL:
         raise decode_failure(payload)
-    welcome = decode_value(payload)
-    if envelope.kind != REPLY or not isinstance(welcome, dict) or welcome.get("protocol") != PROTOCOL:  # pyright: ignore[reportUnknownMemberType]
+    if envelope.kind != REPLY:
         raise error("handshake_failed", "the worker's first frame is no answer to hello")
-    effects: object = welcome.get("effects")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return [str(method) for method in effects] if isinstance(effects, list) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    match decode_value(payload):
+        case {"protocol": "dspex", "methods": list(methods), "effects": list(effects)}:
+            return frozenset(map(str, methods)), frozenset(map(str, effects))
+        case _:
+            raise error("handshake_failed", "the worker's answer to hello is not of this protocol")
 
 
 def _boot_failure(reason: str) -> DSPexError:

@@ -43,6 +43,7 @@ from .config import Config
 from .deadlines import DeadlineWheel
 from .dispatch import least_loaded, retry_after_ms
 from .logs import Log
+from .operations import HOP_METHODS, OWN_METHODS, with_own_methods
 from .programs import ProgramTable
 from .stats import Counters, Throughput
 from .waiting import WaitingCalls
@@ -103,6 +104,7 @@ class Switchboard:
         self._open_bytes = 0
         self._broken: DSPexError | None = None
         self._throughput = Throughput()
+        self._methods: frozenset[str] = frozenset()
         self.programs = ProgramTable()
         self.counters = Counters()
 
@@ -115,6 +117,7 @@ class Switchboard:
             DSPexError: when it cannot be taken; nothing has changed then.
         """
         assert envelope.method is not None
+        self._check_method(envelope.method)
         now_s = self._clock()
         call = Call(session, envelope.id, envelope.method, envelope.meta, payload, now_s)
         call.deadline_s = now_s + self._config.default_deadline_ms / 1000
@@ -122,6 +125,8 @@ class Switchboard:
             self._read_meta(call, now_s)
         if call.method == "program.create":
             self._prepare_create(call)
+        elif call.method == "system.describe":
+            call.conclude = with_own_methods
         if not call.depth:
             self._check_room(payload)
         session.calls[call.id] = call
@@ -131,6 +136,15 @@ class Switchboard:
             self._start_nested(call)
         elif self._waiting or session.is_clogged or not self._start(call):
             self._waiting.add(call)
+
+    def _check_method(self, method: str) -> None:
+        if method in HOP_METHODS or (self._methods and method not in self._methods and method != "program.create"):
+            known = sorted((self._methods | OWN_METHODS.keys()) - HOP_METHODS)
+            raise error(
+                "unknown_method",
+                f"there is no method {method!r}; the methods are: {', '.join(known)}",
+                details={"known": known},
+            )
 
     def _read_meta(self, call: Call, now_s: float) -> None:
         meta = call.meta
@@ -283,6 +297,7 @@ class Switchboard:
     def worker_ready(self, worker: Worker) -> None:
         """A worker has answered hello."""
         self._broken = None
+        self._methods = worker.methods
         self._workers.append(worker)
         self.pump()
         self.flush()

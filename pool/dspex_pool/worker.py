@@ -53,6 +53,7 @@ class Worker:
         started_up_to: It has begun all calls with ids up to this one.
         programs: Stored programs that it was sent, as (id, version).
         callbacks: Its open calls to the host: its id to the host's id.
+        methods: Methods that it has.
         effects: Methods that it said must not be repeated.
     """
 
@@ -62,6 +63,7 @@ class Worker:
         "effects",
         "last_id",
         "link",
+        "methods",
         "number",
         "process",
         "programs",
@@ -81,6 +83,7 @@ class Worker:
         self.started_up_to = 0
         self.programs: set[tuple[str, int]] = set()
         self.callbacks: dict[int, int] = {}
+        self.methods: frozenset[str] = frozenset()
         self.effects: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
