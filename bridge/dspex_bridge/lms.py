@@ -19,7 +19,7 @@ from dspex_protocol.errors import DSPexError, describe_value, error, invalid_arg
 from dspex_protocol.handshake import LMConfig
 from dspex_protocol.records import read
 from dspy.clients.model_metadata import model_info
-from dspy.lm15 import AccessPolicy, ProviderDefinition, register_provider
+from dspy.lm15 import AccessPolicy, OpenAIChatCompat, ProviderDefinition, register_provider
 
 from .answering import Answer, AnsweringLM, CountingLM, Question
 from .sim import SimModel, SimOptions, SimSource
@@ -192,7 +192,7 @@ def _routed(config: LMConfig, *, has_key: bool) -> str:
     access = AccessPolicy(provider=f"openai-{digest}", base_url=config.api_base, env_keys=())
     register_provider(
         # Without a key configured the server wants none, but the client insists on one.
-        ProviderDefinition.chat(access, compat="openai", placeholder_key=None if has_key else "none"),
+        ProviderDefinition.chat(access, compat=OpenAIChatCompat.preset("openai"), placeholder_key=None if has_key else "none"),
         metadata_namespaces=(),
     )
     return f"{access.provider}/{model}"
