@@ -20,6 +20,7 @@ from typing import Annotated, Any, Final, Literal
 import dspy
 import pydantic
 import pydantic_core
+
 from dspex_protocol.errors import DSPexError, invalid_argument
 
 from .refusals import missing, refusal
@@ -27,11 +28,24 @@ from .type_names import CONSTRAINTS, DSPY_TYPES
 from .values import read_dspy_type
 
 _PLAIN: Final[Mapping[str, Any]] = {
-    **{"str": str, "int": int, "float": float, "bool": bool, "bytes": bytes},
-    **{"date": dt.date, "datetime": dt.datetime, "time": dt.time, "decimal": Decimal},
-    **{"any": Any, "dict": dict, "list": list},
-    **{"image": dspy.Image, "audio": dspy.Audio, "file": dspy.File},
-    **{"history": dspy.History, "code": dspy.Code, "reasoning": dspy.Reasoning},
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "bytes": bytes,
+    "date": dt.date,
+    "datetime": dt.datetime,
+    "time": dt.time,
+    "decimal": Decimal,
+    "any": Any,
+    "dict": dict,
+    "list": list,
+    "image": dspy.Image,
+    "audio": dspy.Audio,
+    "file": dspy.File,
+    "history": dspy.History,
+    "code": dspy.Code,
+    "reasoning": dspy.Reasoning,
 }
 _EXACT: Final = frozenset(("str", "int", "float", "bool", "bytes"))
 """Plain types of which the strict form takes nothing else (an integer is a number, though)."""
@@ -63,7 +77,7 @@ class Annotations:
 
     def _constrained(self, base: Any, field: Mapping[str, Any], path: str) -> Any:
         limits = constraints_of(field, path)
-        annotation = Annotated[base, pydantic.Field(**limits)] if limits else base
+        annotation: Any = Annotated[base, pydantic.Field(**limits)] if limits else base
         return annotation | None if field.get("optional") else annotation
 
     def _annotation(self, type_: object, path: str, *, strict: bool) -> Any:

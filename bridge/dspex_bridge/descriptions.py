@@ -79,7 +79,9 @@ class _Reader:
         if self._parts > MAX_PARTS:
             raise refusal(path, f"at most {MAX_PARTS} fields and types in one description", "one more")
 
-    def fields(self, owner: dict[str, object], key: str, path: str, depth: int = 0) -> list[dict[str, object]]:
+    def fields(
+        self, owner: dict[str, object], key: str, path: str, depth: int = 0
+    ) -> list[dict[str, object]]:
         """The fields of a signature's side or of an object, in order."""
         where = f"{path}.{key}"
         if key not in owner:
@@ -141,7 +143,9 @@ class _Reader:
         base = stated["of"] if isinstance(stated, dict) and optional else stated
         allowed = _ENUM_BASES.get(base) if isinstance(base, str) else None
         if allowed is None and base != {"kind": "enum", "values": values}:
-            raise invalid_argument(f"{path}.type", f"one of {', '.join(_ENUM_BASES)} beside enum", given["type"])
+            raise invalid_argument(
+                f"{path}.type", f"one of {', '.join(_ENUM_BASES)} beside enum", given["type"]
+            )
         for n, value in enumerate(values):
             if allowed is not None and type(value) not in allowed:
                 raise invalid_argument(f"{path}.enum[{n}]", f"a value of the type {base}", value)
@@ -232,7 +236,9 @@ def _enum_values(given: object, path: str) -> list[object]:
     values: list[object] = given
     seen: set[tuple[type, object]] = set()
     for n, value in enumerate(values):
-        if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
+        if not isinstance(value, str | int | float) or (
+            isinstance(value, float) and not math.isfinite(value)
+        ):
             raise invalid_argument(f"{path}[{n}]", "a string, a number or a boolean", value)
         if (type(value), value) in seen:
             raise invalid_argument(f"{path}[{n}]", "values that differ", value)
@@ -257,7 +263,9 @@ def _constraints(given: dict[str, object], kind: str, path: str) -> dict[str, ob
 def _constraint(name: str, value: object, kind: str, path: str) -> object:
     if name == "pattern":
         if not isinstance(value, str) or len(value) > MAX_PATTERN_CHARACTERS:
-            raise invalid_argument(path, f"a regular expression of at most {MAX_PATTERN_CHARACTERS} characters", value)
+            raise invalid_argument(
+                path, f"a regular expression of at most {MAX_PATTERN_CHARACTERS} characters", value
+            )
         return value
     if name not in NUMBER_CONSTRAINTS:
         if type(value) is not int or not 0 <= value < 2**31:
@@ -286,7 +294,10 @@ def _number(value: object, kind: str, path: str) -> int | float | Decimal:
 
 def _refuse_empty_range(constraints: dict[str, object], path: str) -> None:
     """No value could satisfy a range that ends before it begins."""
-    for low_name, high_name in (*((a, b) for a in ("ge", "gt") for b in ("le", "lt")), ("min_length", "max_length")):
+    for low_name, high_name in (
+        *((a, b) for a in ("ge", "gt") for b in ("le", "lt")),
+        ("min_length", "max_length"),
+    ):
         low, high = constraints.get(low_name), constraints.get(high_name)
         if isinstance(low, int | float | Decimal) and isinstance(high, int | float | Decimal):
             open_ended = low_name == "gt" or high_name == "lt"

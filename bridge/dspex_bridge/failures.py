@@ -15,8 +15,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import pydantic
-from dspex_protocol.errors import DSPexError, error
 from dspy.utils import exceptions as dspy_errors
+
+from dspex_protocol.errors import DSPexError, error
 
 MAX_MESSAGE_CHARACTERS: Final = 300
 MAX_SCANNED_CHARACTERS: Final = 64 * 1024
@@ -27,21 +28,35 @@ _LM_ERRORS: Final[tuple[tuple[type[dspy_errors.LMError], str, str], ...]] = (
     (dspy_errors.LMRateLimitError, "lm_rate_limited", "the provider limits the rate of requests"),
     (dspy_errors.LMAuthError, "lm_auth", "the provider refused the credentials"),
     (dspy_errors.LMBillingError, "lm_error", "the provider refused the request over billing or quota"),
-    (dspy_errors.ContextWindowExceededError, "lm_context_window", "the prompt is longer than the context window"),
-    (dspy_errors.LMUnsupportedModelError, "lm_invalid_request", "the provider has no such model for this account"),
+    (
+        dspy_errors.ContextWindowExceededError,
+        "lm_context_window",
+        "the prompt is longer than the context window",
+    ),
+    (
+        dspy_errors.LMUnsupportedModelError,
+        "lm_invalid_request",
+        "the provider has no such model for this account",
+    ),
     (dspy_errors.LMInvalidRequestError, "lm_invalid_request", "the provider refused the request"),
     (dspy_errors.LMTimeoutError, "lm_timeout", "the provider did not answer in time"),
     (dspy_errors.LMServerError, "lm_unavailable", "the provider failed"),
     (dspy_errors.LMTransportError, "lm_unavailable", "the provider could not be reached"),
     (dspy_errors.LMLockTimeoutError, "lm_unavailable", "another process is renewing the same credentials"),
     (dspy_errors.LMConfigurationError, "lm_not_configured", "the language model is not configured"),
-    (dspy_errors.LMUnsupportedFeatureError, "lm_invalid_request", "the model lacks a feature that was asked for"),
+    (
+        dspy_errors.LMUnsupportedFeatureError,
+        "lm_invalid_request",
+        "the model lacks a feature that was asked for",
+    ),
     (dspy_errors.LMError, "lm_error", "the request to the language model failed"),
 )
 _OF_SETTINGS: Final = (dspy_errors.LMConfigurationError, dspy_errors.LMUnsupportedFeatureError)
 """Raised by DSPy itself before anything is sent, so their text quotes no prompt."""
 
-_PROVIDER_PACKAGES: Final = frozenset(("litellm", "openai", "anthropic", "httpx", "httpcore", "aiohttp", "dspy"))
+_PROVIDER_PACKAGES: Final = frozenset(
+    ("litellm", "openai", "anthropic", "httpx", "httpcore", "aiohttp", "dspy")
+)
 _PROVIDER_ERRORS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("AuthenticationError", "PermissionDeniedError", "AuthError"), "lm_auth"),
     **dict.fromkeys(("RateLimitError", "RouterRateLimitError"), "lm_rate_limited"),
@@ -136,21 +151,24 @@ def _known(exc: BaseException) -> DSPexError | None:
 
 
 def _prediction_failed(exc: dspy_errors.AdapterParseError) -> DSPexError:
-    expected = list(exc.signature.output_fields)
+    signature: Any = exc.signature
+    expected: list[str] = list(signature.output_fields)
     parsed: Any = exc.parsed_result
     present = set(parsed) if isinstance(parsed, Mapping) else set[str]()
     details: dict[str, object] = {"adapter": exc.adapter_name}
     unfitting = _FIELD.search(str(exc))
     if unfitting is not None and unfitting[1] in expected:
         details["field"] = unfitting[1]
-        return error("prediction_failed", f"the model's value for {unfitting[1]} has the wrong type", details=details)
+        return error(
+            "prediction_failed", f"the model's value for {unfitting[1]} has the wrong type", details=details
+        )
     details["missing"] = [name for name in expected if name not in present]
     names = ", ".join(name for name in expected if name not in present)
     return error("prediction_failed", f"the model's answer lacks: {names or 'its format'}", details=details)
 
 
 def _lm_error(exc: dspy_errors.LMError) -> DSPexError:
-    code, what = next((code, what) for class_, code, what in _LM_ERRORS if isinstance(exc, class_))
+    code, what = next((code, what) for class_, code, what in _LM_ERRORS if class_ in type(exc).__mro__)
     details = _details(exc, ("model", "provider", "provider_code", "status", "request_id"))
     details["reason"] = exc.code
     message = what
@@ -168,7 +186,11 @@ def _provider_error(exc: BaseException) -> DSPexError | None:
             details = _details(exc, ("model", "status_code", "llm_provider", "request_id"))
             details["class"] = type(exc).__name__
             headers = getattr(getattr(exc, "response", None), "headers", None)
-            after = headers.get("retry-after") if isinstance(headers, Mapping) else getattr(exc, "retry_after", None)
+            after = (
+                headers.get("retry-after")
+                if isinstance(headers, Mapping)
+                else getattr(exc, "retry_after", None)
+            )
             message = f"the request to the language model failed ({type(exc).__name__})"
             return error(code, message, details=details, retry_after_ms=_milliseconds(after))
     return None

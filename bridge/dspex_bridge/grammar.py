@@ -239,7 +239,9 @@ class _Parser:
         """What stands in `dict[…]`: its keys are strings, as on the wire."""
         token = self._next
         if self.take("name", "str").text.lower() != "str":
-            raise self._refuse("str, since the keys of a map are strings", describe_value(token.text), token.position)
+            raise self._refuse(
+                "str, since the keys of a map are strings", describe_value(token.text), token.position
+            )
         self.take(",", "',' and the type of the values")
         return {"kind": "map", "values": self.type()}
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import dspy
-from dspex_protocol.errors import describe_value, invalid_argument
 from dspy.signatures.signature import SignatureMeta
+
+from dspex_protocol.errors import describe_value, invalid_argument
 
 from .annotations import Annotations
 from .descriptions import normalize_type
@@ -56,7 +57,9 @@ class Rule:
     taken_inputs: frozenset[str] = frozenset()
 
 
-def build_module(name: str, signature: object, options: Mapping[str, object], path: str = "spec") -> dspy.Module:
+def build_module(
+    name: str, signature: object, options: Mapping[str, object], path: str = "spec"
+) -> dspy.Module:
     """Make a module.
 
     Args:
@@ -71,7 +74,9 @@ def build_module(name: str, signature: object, options: Mapping[str, object], pa
     rule = RULES.get(name)
     if rule is None:
         raise refusal(f"{path}.module", f"one of the modules {', '.join(RULES)}", describe_value(name))
-    class_ = signature if isinstance(signature, SignatureMeta) else build_signature(signature, f"{path}.signature")
+    class_ = (
+        signature if isinstance(signature, SignatureMeta) else build_signature(signature, f"{path}.signature")
+    )
     _refuse_taken_names(rule, class_, name, path)
     arguments: dict[str, Any] = {}
     for key, value in options.items():
@@ -87,7 +92,7 @@ def build_module(name: str, signature: object, options: Mapping[str, object], pa
 def _spread(name: str, config: dict[str, Any], path: str) -> dict[str, Any]:
     """A config that may be spread over the constructor without touching its other arguments."""
     for key in config:
-        if key in inspect.signature(_found_modules()[name].__init__).parameters:  # type: ignore[misc]
+        if key in inspect.signature(_found_modules()[name].__init__).parameters:
             raise refusal(f"{path}.{key}", "a parameter of the request", f"an argument of {name}")
     return config
 
@@ -95,7 +100,9 @@ def _spread(name: str, config: dict[str, Any], path: str) -> dict[str, Any]:
 def _refuse_taken_names(rule: Rule, signature: Any, name: str, path: str) -> None:
     for field in signature.input_fields:
         if field in rule.taken_inputs:
-            raise refusal(f"{path}.signature", f"no input {field!r}: {name} writes an output of that name", "one")
+            raise refusal(
+                f"{path}.signature", f"no input {field!r}: {name} writes an output of that name", "one"
+            )
 
 
 @functools.cache
@@ -111,9 +118,30 @@ def _found_modules() -> Mapping[str, Callable[..., Any]]:
 # Options ---------------------------------------------------------------------------------
 
 _CREDENTIALS: Final = frozenset(
-    ("api_key", "api_base", "base_url", "api_version", "headers", "extra_headers", "extra_body", "organization")
-    + ("model", "model_list", "custom_llm_provider", "engine", "async_engine", "provider", "callbacks")
-    + ("lm", "signature", "demos", "azure_ad_token", "aws_access_key_id", "aws_secret_access_key", "cache")
+    (
+        "api_key",
+        "api_base",
+        "base_url",
+        "api_version",
+        "headers",
+        "extra_headers",
+        "extra_body",
+        "organization",
+        "model",
+        "model_list",
+        "custom_llm_provider",
+        "engine",
+        "async_engine",
+        "provider",
+        "callbacks",
+        "lm",
+        "signature",
+        "demos",
+        "azure_ad_token",
+        "aws_access_key_id",
+        "aws_secret_access_key",
+        "cache",
+    )
 )
 """What says where requests go and on whose account: that is an LM's business, not a call's."""
 
@@ -158,7 +186,9 @@ def _check_range(key: str, value: object, path: str) -> None:
     kind, low, high = _CONFIG_RANGES[key]
     allowed = (int,) if kind is int else (int, float)
     if type(value) not in allowed or not isinstance(value, int | float) or not low <= value <= high:
-        raise invalid_argument(path, f"{'an integer' if kind is int else 'a number'} from {low} to {high}", value)
+        raise invalid_argument(
+            path, f"{'an integer' if kind is int else 'a number'} from {low} to {high}", value
+        )
 
 
 def _check_plain(value: object, path: str, depth: int) -> None:
@@ -271,7 +301,8 @@ def dump_state(module: dspy.Module) -> dict[str, object]:
 
 def _examples(examples: list[Any]) -> list[object]:
     return [
-        to_wire(example if isinstance(example, dspy.Example) else dspy.Example(dict(example))) for example in examples
+        to_wire(example if isinstance(example, dspy.Example) else dspy.Example(dict(example)))
+        for example in examples
     ]
 
 
@@ -313,7 +344,9 @@ def _checked_state(state: object, predictor: Any, path: str) -> dict[str, Any]:
         raise invalid_argument(f"{path}.lm", "nothing: language models go by name", state["lm"])
     checked = {
         **{key: _read_examples(state.get(key, []), f"{path}.{key}") for key in ("demos", "train")},
-        **{"signature": state["signature"], "traces": [], "lm": None},
+        "signature": state["signature"],
+        "traces": [],
+        "lm": None,
     }
     if state.get("fields"):
         checked["fields"] = from_wire(state["fields"], f"{path}.fields")

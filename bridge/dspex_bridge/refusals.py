@@ -33,4 +33,6 @@ def unknown_field(path: str, name: object, known: Iterable[str]) -> DSPexError:
     """A field that does not exist; the ones that do are told."""
     names = ", ".join(known) or "none"
     short = str(name)[:64]
-    return refusal(f"{path}.{short}" if path else short, f"one of the fields {names}", f"unknown field {short!r}")
+    return refusal(
+        f"{path}.{short}" if path else short, f"one of the fields {names}", f"unknown field {short!r}"
+    )

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import dspy
 import pydantic
+
 from dspex_protocol import decode_value, encode_value
 from dspex_protocol.errors import error, invalid_argument
 
@@ -124,8 +125,8 @@ def _built(key: bytes, path: str) -> type[dspy.Signature]:
     for n, field in enumerate(_side(normal, "outputs")):
         fields[field["name"]] = _field(dspy.OutputField, outputs, field, f"{path}.outputs[{n}]")
     # With None for instructions DSPy would build the class twice.
-    instructions = normal.get("instructions") or _default_instructions(normal)
-    built: type[dspy.Signature] = dspy.make_signature(fields, instructions, normal["name"])
+    instructions = str(normal.get("instructions") or _default_instructions(normal))
+    built: type[dspy.Signature] = dspy.make_signature(fields, instructions, str(normal["name"]))
     _CHECKS[built] = _Checks(
         {
             field["name"]: _Check(functools.partial(inputs.strict, field, path), _exact(field))
@@ -181,7 +182,8 @@ def _json_schema(normal: Mapping[str, Any], side: str, path: str) -> dict[str, A
             annotations.strict(field, f"{path}.{side}[{n}]"),
             pydantic.Field(default=default, description=field.get("desc")),
         )
-    return pydantic.create_model(side, **fields).model_json_schema()
+    schema: dict[str, Any] = pydantic.create_model(side, **fields).model_json_schema()
+    return schema
 
 
 # Checking --------------------------------------------------------------------------------
@@ -234,7 +236,10 @@ def _checks_of(signature: type[dspy.Signature]) -> _Checks:
     if checks is None:
         # Not of our making, such as one that ChainOfThought or an optimizer derived.
         checks = _CHECKS[signature] = _Checks(
-            {name: _Check(functools.partial(_fitting, field), None) for name, field in signature.input_fields.items()},
+            {
+                name: _Check(functools.partial(_fitting, field), None)
+                for name, field in signature.input_fields.items()
+            },
             {name: "a value" for name, field in signature.input_fields.items() if field.is_required()},
             _output_checks(signature),
         )
@@ -244,7 +249,9 @@ def _checks_of(signature: type[dspy.Signature]) -> _Checks:
 def _output_checks(signature: type[dspy.Signature]) -> dict[str, _Check]:
     # What an output's type says DSPy has seen to; only constraints are left.
     return {
-        name: _Check(functools.partial(_fitting, field), None) for name, field in signature.output_fields.items() if field.metadata
+        name: _Check(functools.partial(_fitting, field), None)
+        for name, field in signature.output_fields.items()
+        if field.metadata
     }
 
 

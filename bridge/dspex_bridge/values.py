@@ -19,19 +19,34 @@ from typing import Any, Final, TypeVar
 
 import dspy
 import pydantic
+from dspy.experimental import Citations, Document
+
 from dspex_protocol import FunctionReference, Tagged, Tensor
 from dspex_protocol.errors import DSPexError, error, invalid_argument
 from dspex_protocol.extensions import ITEM_BYTES
 from dspex_protocol.limits import MAX_DEPTH
-from dspy.experimental import Citations, Document
 
 from .refusals import unknown_field
 
 T = TypeVar("T")
 
 _ATOMS: Final = frozenset(
-    (NoneType, bool, int, float, str, bytes, Decimal, Tensor, FunctionReference)
-    + (dt.date, dt.datetime, dt.time, dt.timedelta, uuid.UUID)
+    (
+        NoneType,
+        bool,
+        int,
+        float,
+        str,
+        bytes,
+        Decimal,
+        Tensor,
+        FunctionReference,
+        dt.date,
+        dt.datetime,
+        dt.time,
+        dt.timedelta,
+        uuid.UUID,
+    )
 )
 """Exact types that are values of the protocol and hold no others."""
 
@@ -88,7 +103,10 @@ def from_wire(value: object, path: str = "value") -> object:
 
 def _refused(value: object) -> DSPexError:
     kind = type(value)
-    return error("value_unencodable", f"a value of the class {kind.__module__}.{kind.__qualname__} has no form on the wire")
+    return error(
+        "value_unencodable",
+        f"a value of the class {kind.__module__}.{kind.__qualname__} has no form on the wire",
+    )
 
 
 @functools.singledispatch
@@ -99,7 +117,7 @@ def _write(value: object, depth: int) -> object:
     if numpy is not None and isinstance(value, numpy.ndarray):
         return _write_array(value)
     if numpy is not None and isinstance(value, numpy.generic):
-        plain = value.item()  # type: ignore[attr-defined]
+        plain = value.item()
         if not isinstance(plain, numpy.generic):
             return to_wire(plain)
     raise _refused(value)
@@ -107,7 +125,9 @@ def _write(value: object, depth: int) -> object:
 
 def _deeper(depth: int) -> int:
     if depth >= MAX_DEPTH:
-        raise error("value_unencodable", f"the value is nested more than {MAX_DEPTH} levels deep, or holds itself")
+        raise error(
+            "value_unencodable", f"the value is nested more than {MAX_DEPTH} levels deep, or holds itself"
+        )
     return depth + 1
 
 
@@ -134,7 +154,9 @@ def _(value: tuple[object, ...], depth: int) -> object:
 @_write.register(set)
 @_write.register(frozenset)
 def _(value: set[object], depth: int) -> object:
-    return Tagged("set", _write_members(sorted(value, key=lambda member: (type(member).__name__, repr(member))), depth))
+    return Tagged(
+        "set", _write_members(sorted(value, key=lambda member: (type(member).__name__, repr(member))), depth)
+    )
 
 
 @_write.register(dict)
@@ -194,11 +216,12 @@ def _(value: dspy.Example, depth: int) -> object:
 @_write.register(dspy.Prediction)
 def _(value: dspy.Prediction, depth: int) -> object:
     content: dict[str, object] = {"fields": dict(value.items(include_dspy=True))}
-    completions = value.completions
+    completions: Any = value.completions
     # One completion says again what the fields say.
-    columns = {} if completions is None else dict(completions.items())
-    if columns and len(completions) > 1:
-        content["completions"] = [{name: column[n] for name, column in columns.items()} for n in range(len(completions))]
+    columns: dict[str, list[object]] = {} if completions is None else dict(completions.items())
+    count = len(next(iter(columns.values()), []))
+    if count > 1:
+        content["completions"] = [{name: column[n] for name, column in columns.items()} for n in range(count)]
     usage = value.get_lm_usage()
     if usage is not None:
         content["usage"] = usage
@@ -207,11 +230,16 @@ def _(value: dspy.Prediction, depth: int) -> object:
 
 def _write_dspy_type(tag: str, names: tuple[str, ...], value: object, depth: int) -> object:
     fields = {name: getattr(value, name) for name in names}
-    return Tagged(tag, _write_fields({name: field for name, field in fields.items() if field is not None}, depth))
+    return Tagged(
+        tag, _write_fields({name: field for name, field in fields.items() if field is not None}, depth)
+    )
 
+
+# The stub of singledispatch knows only its decorator form.
+_register: Final[Any] = _write.register
 
 for _tag, (_class, _names) in _DSPY_TYPES.items():
-    _write.register(_class, functools.partial(_write_dspy_type, _tag, _names))
+    _register(_class, functools.partial(_write_dspy_type, _tag, _names))
 
 
 def _write_array(array: Any) -> Tensor:
@@ -240,7 +268,9 @@ def read_dspy_type(tag: str, content: object, path: str) -> object:
     try:
         return _BUILDERS[tag](class_, fields)
     except (ValueError, TypeError, KeyError, AttributeError):  # pydantic's ValidationError is a ValueError
-        raise invalid_argument(path, f"the fields of DSPy's {class_.__name__}: {', '.join(names)}", content) from None
+        raise invalid_argument(
+            path, f"the fields of DSPy's {class_.__name__}: {', '.join(names)}", content
+        ) from None
 
 
 def _fields_of(content: object, names: tuple[str, ...], path: str) -> dict[str, Any]:
@@ -265,10 +295,11 @@ def _build_code(class_: Any, fields: dict[str, Any]) -> object:
     return code_class(language).model_construct(code=code)
 
 
-def code_class(language: str) -> type[dspy.Code]:
+def code_class(language: object) -> type[dspy.Code]:
     """`dspy.Code` of a language; the same class each time."""
     if language == dspy.Code.language:
-        return dspy.Code
+        plain: type[dspy.Code] = dspy.Code
+        return plain
     if not isinstance(language, str) or not 1 <= len(language) <= 32:
         raise ValueError
     return _code_class(language)
@@ -276,7 +307,8 @@ def code_class(language: str) -> type[dspy.Code]:
 
 @functools.lru_cache(maxsize=64)
 def _code_class(language: str) -> type[dspy.Code]:
-    return dspy.Code[language]  # type: ignore[no-any-return, misc]  # pyright: ignore[reportInvalidTypeArguments, reportUnknownVariableType]
+    made: type[dspy.Code] = dspy.Code[language]  # pyright: ignore[reportInvalidTypeArguments, reportUnknownVariableType]
+    return made
 
 
 def _build_tool_calls(class_: Any, fields: dict[str, Any]) -> object:
