@@ -162,7 +162,9 @@ def write_function(value: FunctionReference) -> bytes:
     """
     data = value.name.encode()
     if not 1 <= len(data) <= MAX_NAME_BYTES:
-        raise WireError("value_unencodable", f"a function's name has 1 to {MAX_NAME_BYTES} bytes, not {len(data)}")
+        raise WireError(
+            "value_unencodable", f"a function's name has 1 to {MAX_NAME_BYTES} bytes, not {len(data)}"
+        )
     return data
 
 
@@ -187,7 +189,9 @@ def write_tagged(value: object) -> tuple[str, object] | None:
     match value:
         case Tagged():
             if not 1 <= len(value.tag.encode()) <= MAX_TAG_BYTES:
-                raise WireError("value_unencodable", f"a tag has 1 to {MAX_TAG_BYTES} bytes, not {value.tag!r}")
+                raise WireError(
+                    "value_unencodable", f"a tag has 1 to {MAX_TAG_BYTES} bytes, not {value.tag!r}"
+                )
             return value.tag, value.value
         case Pairs():
             return "pairs", [[key, item] for key, item in value.items()]

@@ -10,7 +10,8 @@ def encode_failure(failure: DSPexError) -> bytes:
     """Write an error as a FAIL's payload."""
     fields: dict[str, object] = {
         "code": failure.code,
-        "message": failure.message,
+        # The text of an exception may hold half a surrogate pair, which has no form in UTF-8.
+        "message": failure.message.encode(errors="replace").decode(),
         "retryable": failure.retryable,
         "maybe_executed": failure.maybe_executed,
         "retry_after_ms": failure.retry_after_ms,

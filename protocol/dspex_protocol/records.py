@@ -150,7 +150,12 @@ def _check(hint: Any, value: object, path: str) -> object:
     origin = get_origin(hint)
     if origin is Annotated:
         base, *extras = get_args(hint)
-        checked = _check(base, value, path)
+        try:
+            checked = _check(base, value, path)
+        except DSPexError as refusal:
+            if refusal.details.get("field") != path:  # about a part of the value
+                raise
+            raise invalid_argument(path, _expected(hint), value) from None
         if not _within(extras, checked):
             raise invalid_argument(path, _expected(hint), value)
         return checked

@@ -68,7 +68,9 @@ def check_stream(data: bytes, max_frame_bytes: int = 4096) -> int:
     return len(whole[0])
 
 
-def read_stream(pieces: Iterator[bytes] | list[bytes], max_frame_bytes: int) -> tuple[list[bytes | Oversized], str]:
+def read_stream(
+    pieces: Iterator[bytes] | list[bytes], max_frame_bytes: int
+) -> tuple[list[bytes | Oversized], str]:
     """The bodies of a stream and the code that it ends with, empty for a clean end."""
     decoder = FrameDecoder(max_frame_bytes)
     bodies: list[bytes | Oversized] = []

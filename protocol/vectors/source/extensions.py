@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .notation import Hex, Vector, vector
-from .values import big, real
+from .values import big
 
 
 def both(name: str, data: Hex, value: Any, about: str = "") -> Vector:
