@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 import struct
 import uuid
 from collections.abc import Callable
@@ -58,7 +59,8 @@ def same(left: Any, right: Any) -> bool:
         return False
     match left:
         case float():
-            return struct.pack(">d", left) == struct.pack(">d", right) or (left != left and right != right)
+            both_nan = math.isnan(left) and math.isnan(right)
+            return both_nan or struct.pack(">d", left) == struct.pack(">d", right)
         case list() | tuple():
             return len(left) == len(right) and all(map(same, left, right))
         case dict():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspex_protocol import CALL, NIL, NOTE, Kind, WireError, decode_envelope, encode
+from dspex_protocol import CALL, NIL, NOTE, Kind, Meta, WireError, decode_envelope, encode
 
 METAS = st.dictionaries(
     st.text(max_size=8),
@@ -22,7 +22,7 @@ METAS = st.dictionaries(
 
 
 @given(st.sampled_from(Kind), st.integers(0, 2**63 - 1), METAS, st.binary(min_size=1, max_size=50))
-def test_round_trip(kind: Kind, call_id: int, meta: dict[str, None], payload: bytes) -> None:
+def test_round_trip(kind: Kind, call_id: int, meta: Meta, payload: bytes) -> None:
     """What was written is read again, and the payload's bytes are not looked at."""
     method = "program.predict" if kind in (Kind.CALL, Kind.NOTE) else None
     frame = encode(kind, call_id, method, meta, payload)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import StrEnum
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -26,7 +29,7 @@ EVERY_MOVE = [
 
 
 @pytest.mark.parametrize(("table", "state", "event"), EVERY_MOVE)
-def test_each_pair_is_a_move_or_illegal(table, state, event) -> None:  # type: ignore[no-untyped-def]
+def test_each_pair_is_a_move_or_illegal(table: Mapping[Any, Any], state: Any, event: Any) -> None:
     """What is in the table leads where it says; all else raises with event and state in the text."""
     if (state, event) in table:
         assert table[state, event] is move(table, state, event)
@@ -47,8 +50,8 @@ def test_nothing_leaves_the_last_states() -> None:
     assert not [state for state, _ in CALL if state is CallState.ENDED]
 
 
-@pytest.mark.parametrize(("table", "states", "_events"), TABLES)
-def test_every_state_is_reached(table, states, _events) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(("table", "states"), [(CONNECTION, ConnectionState), (CALL, CallState)])
+def test_every_state_is_reached(table: Mapping[Any, Any], states: type[StrEnum]) -> None:
     """No state is there in vain."""
     assert set(states) == {next(iter(states)), *table.values()}
 

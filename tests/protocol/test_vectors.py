@@ -24,7 +24,7 @@ from .notation import VECTORS, Vector, read_bytes, read_value, same, vectors
 SHAPES = ("value", "body", "stream", "conversation")
 
 
-def cases(shape: str) -> Any:
+def cases(shape: str) -> pytest.MarkDecorator:
     """A parameter for each vector of a shape, under its own name."""
     return pytest.mark.parametrize("vector", [pytest.param(one, id=one["id"]) for one in vectors(shape)])
 
