@@ -41,7 +41,7 @@ def run_guided(arguments: list[str]) -> None:
     """Hand over to libFuzzer, which ends the process."""
     import atheris
 
-    atheris.instrument_all()
+    atheris.instrument_all()  # pyright: ignore[reportAttributeAccessIssue]  # it comes without types
     with tempfile.TemporaryDirectory() as folder:
         write_seeds(Path(folder))
         atheris.Setup([sys.argv[0], *arguments, folder], check)

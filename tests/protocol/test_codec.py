@@ -40,8 +40,11 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     max_leaves=20,
 )
 # Item bombs are left out: to trace each of their allocations takes seconds, and test_scan counts them.
-HOSTILE = [vector for vector in vectors("value") if vector["id"].startswith(("hostile.", "ext.bad."))]
-HOSTILE = [vector for vector in HOSTILE if not vector["id"].startswith("hostile.items.")]
+HOSTILE = [
+    vector
+    for vector in vectors("value")
+    if vector["id"].startswith(("hostile.", "ext.bad.")) and not vector["id"].startswith("hostile.items.")
+]
 
 
 @given(VALUES)
