@@ -141,10 +141,10 @@ class Client:
         self.welcome: dict[str, object] = {}
         self.notes: list[tuple[str, object]] = []
         self.strays = 0
-        self._link = Link(loop, read_fd, write_fd, self._dirty, MAX_FRAME_BYTES)
-        self._link.on_bodies = self._take
-        self._link.on_end = self._end
-        self._link.start()
+        self.link = Link(loop, read_fd, write_fd, self._dirty, MAX_FRAME_BYTES)
+        self.link.on_bodies = self._take
+        self.link.on_end = self._end
+        self.link.start()
 
     # Starting and ending
 
@@ -226,7 +226,7 @@ class Client:
 
     async def aclose(self) -> None:
         """Hang up; a server that this client started ends, and is waited for."""
-        self._link.close()
+        self.link.close()
         self._end(None)
         for task in list(self._callbacks.values()):
             task.cancel()
@@ -324,7 +324,7 @@ class Client:
         self._send(data)
 
     def _send(self, frame: bytes) -> None:
-        self._link.send(frame)
+        self.link.send(frame)
         if not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self._flush)

@@ -1,0 +1,69 @@
+"""`python -m bench [CASE …]`: run the cases, print a table, write JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+import dspy
+
+from .cases import CASES, Figures
+
+RESULTS = Path(__file__).parent / "results" / "latest.json"
+
+AIMS = {
+    ("startup", "hello_ms"): "< 300",
+    ("echo", "p50_ms"): "<= 0.25",
+    ("echo", "pipelined_per_s"): ">= 40,000",
+    ("predict_against_plain", "ratio_to_async"): ">= 0.85",
+    ("against_web", "ratio"): ">= 3",
+    ("waiting_for_models", "per_s"): ">= 1,000",
+    ("waiting_for_models", "p99_ms"): "< 300",
+    ("replacement", "max_ms"): "< 100",
+}
+
+
+def main(names: list[str]) -> int:
+    """Run the cases named, or all; 2 when one does not exist."""
+    unknown = [name for name in names if name not in CASES]
+    if unknown:
+        print(f"bench: no case {', '.join(unknown)}; the cases are: {', '.join(CASES)}", file=sys.stderr)
+        return 2
+    results: dict[str, Figures] = {}
+    for name in names or CASES:
+        print(f"… {name}", file=sys.stderr, flush=True)
+        results[name] = asyncio.run(_run(name))
+        _print_rows(name, results[name])
+    _write(results)
+    return 0
+
+
+async def _run(name: str) -> Figures:
+    return await CASES[name]()
+
+
+def _print_rows(name: str, figures: Figures) -> None:
+    for figure, value in figures.items():
+        aim = AIMS.get((name, figure), "")
+        text = f"{value:,.3f}" if value < 100 else f"{value:,.0f}"
+        print(f"{name:<24}{figure:<22}{text:>12}   {aim}", flush=True)
+
+
+def _write(results: dict[str, Figures]) -> None:
+    machine = {
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "dspy": dspy.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps({"machine": machine, "results": results}, indent=2) + "\n")
+    print(f"written to {RESULTS.relative_to(RESULTS.parent.parent.parent)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
