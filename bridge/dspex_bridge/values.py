@@ -117,7 +117,8 @@ def _write(value: object, depth: int) -> object:
     if numpy is not None and isinstance(value, numpy.ndarray):
         return _write_array(value)
     if numpy is not None and isinstance(value, numpy.generic):
-        plain = value.item()
+        scalar: Any = value
+        plain = scalar.item()
         if not isinstance(plain, numpy.generic):
             return to_wire(plain)
     raise _refused(value)
