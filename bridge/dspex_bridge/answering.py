@@ -15,10 +15,20 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast
 
 import dspy
-from dspex_protocol.errors import DSPexError, error
-from dspy.lm15 import Message, Request, Response, StreamDeltaEvent, StreamEndEvent, StreamStartEvent, TextDelta
-from dspy.lm15 import TextPart, Usage
+from dspy.lm15 import (
+    Message,
+    Request,
+    Response,
+    StreamDeltaEvent,
+    StreamEndEvent,
+    StreamStartEvent,
+    TextDelta,
+    TextPart,
+    Usage,
+)
 from dspy.utils.exceptions import LMUnexpectedError
+
+from dspex_protocol.errors import DSPexError, error
 
 from .usage import RequestTimer, Tracker, current_usage
 
@@ -106,7 +116,9 @@ class AnsweringLM(CountingLM):
     """A `dspy.LM` around a source."""
 
     def __init__(self, model: str, source: Source, **kwargs: Any) -> None:
-        super().__init__(model, cache=False, engine=_Engine(source), async_engine=_AsyncEngine(source), **kwargs)
+        super().__init__(
+            model, cache=False, engine=_Engine(source), async_engine=_AsyncEngine(source), **kwargs
+        )
         self._source = source
 
     def __call__(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
@@ -240,7 +252,10 @@ def _question(request: Request) -> Question:
         messages.append(("system", parts if isinstance(parts, str) else _text(parts)))
     messages.extend((message.role, _text(message.parts)) for message in request.messages)
     options = {name: getattr(request.config, name) for name in _CONFIG_OPTIONS}
-    config = {**(request.config.extensions or {}), **{name: value for name, value in options.items() if value}}
+    config = {
+        **(request.config.extensions or {}),
+        **{name: value for name, value in options.items() if value},
+    }
     if request.config.temperature is not None:
         config["temperature"] = request.config.temperature
     return Question(request.model, messages, config)
@@ -250,6 +265,8 @@ def _text(parts: Any) -> str:
     texts: list[str] = []
     for part in parts:
         if part.type != "text":
-            raise error("lm_invalid_request", f"this language model takes text only, and the prompt has a {part.type}")
+            raise error(
+                "lm_invalid_request", f"this language model takes text only, and the prompt has a {part.type}"
+            )
         texts.append(part.text)
     return "".join(texts)

@@ -218,7 +218,7 @@ class JSONReader:
 
 
 def _code(escape: str) -> int:
-    return int(escape[2:], 16) if escape[1] == "u" else 0
+    return int(escape[2:6], 16) if escape[1] == "u" else 0
 
 
 def _decoded(escapes: str) -> str:

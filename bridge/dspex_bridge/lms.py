@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import dspy
+from dspy.clients.model_metadata import model_info
+from dspy.lm15 import AccessPolicy, OpenAIChatCompat, ProviderDefinition, register_provider
+
 from dspex_protocol.errors import DSPexError, describe_value, error, invalid_argument
 from dspex_protocol.handshake import LMConfig
 from dspex_protocol.records import read
-from dspy.clients.model_metadata import model_info
-from dspy.lm15 import AccessPolicy, OpenAIChatCompat, ProviderDefinition, register_provider
 
 from .answering import Answer, AnsweringLM, CountingLM, Question
 from .sim import SimModel, SimOptions, SimSource
@@ -32,8 +33,11 @@ DEFAULT: Final = "default"
 
 # What configures DSPy's client rather than the provider: `options` must not reach it.
 _REFUSED_OPTIONS: Final = frozenset(
-    ("api_key", "api_base", "base_url", "engine", "async_engine", "callbacks", "cache", "model", "model_type")
-    + ("num_retries", "provider", "finetuning_model", "launch_kwargs", "train_kwargs", "timeout", "prompt_cache")
+    (
+        *("api_key", "api_base", "base_url", "timeout", "num_retries", "cache", "prompt_cache", "callbacks"),
+        *("engine", "async_engine", "model", "model_type", "provider", "finetuning_model"),
+        *("launch_kwargs", "train_kwargs"),
+    )
 )
 
 
@@ -94,7 +98,9 @@ class LanguageModels:
         if config is not None:
             return config
         if not self._configs:
-            raise error("lm_not_configured", "no language model is configured; name them under lms in system.hello")
+            raise error(
+                "lm_not_configured", "no language model is configured; name them under lms in system.hello"
+            )
         names = ", ".join(sorted(self._configs))
         raise error(
             "unknown_lm",
@@ -125,7 +131,11 @@ class LanguageModels:
             raise error(
                 "unknown_function",
                 f"lms.{name}.model: the host offers no function {function!r}; its functions are: {known}",
-                details={"field": f"lms.{name}.model", "expected": f"host/ and one of: {known}", "got": config.model},
+                details={
+                    "field": f"lms.{name}.model",
+                    "expected": f"host/ and one of: {known}",
+                    "got": config.model,
+                },
             )
         source = HostSource(function, self._call_host, self._loop, config.timeout_s)
         return AnsweringLM(config.model, source, **_common(config))
@@ -136,13 +146,16 @@ class LanguageModels:
                 raise invalid_argument(f"lms.{name}.options", "options of the provider only", option)
         key = self._key(name, config)
         address = {"api_base": config.api_base, "api_key": key, "timeout": config.timeout_s}
-        given = {option: value for option, value in address.items() if value is not None}
+        given: dict[str, Any] = {option: value for option, value in address.items() if value is not None}
+        given |= config.options
         try:
             return CountingLM(
-                _routed(config, has_key=key is not None), cache=False, **_common(config), **given, **config.options
+                _routed(config, has_key=key is not None), cache=False, **_common(config), **given
             )
         except (TypeError, ValueError) as reason:
-            raise invalid_argument(f"lms.{name}", f"a model that DSPy can use ({reason})", config.model) from None
+            raise invalid_argument(
+                f"lms.{name}", f"a model that DSPy can use ({reason})", config.model
+            ) from None
 
     def _key(self, name: str, config: LMConfig) -> str | None:
         if config.api_key_env is not None and config.api_key_secret is not None:
@@ -157,7 +170,9 @@ class LanguageModels:
 def _found(name: str, what: str, key_name: str, keys: Mapping[str, str]) -> str:
     key = keys.get(key_name)
     if not key:
-        raise error("lm_not_configured", f"language model {name!r} takes its key from the {what} {key_name}, not set")
+        raise error(
+            "lm_not_configured", f"language model {name!r} takes its key from the {what} {key_name}, not set"
+        )
     return key
 
 
@@ -173,9 +188,13 @@ def _common(config: LMConfig) -> dict[str, Any]:
 def _refuse_address(name: str, config: LMConfig) -> None:
     for option in ("api_base", "api_key_env", "api_key_secret"):
         if getattr(config, option) is not None:
-            raise invalid_argument(f"lms.{name}.{option}", f"nothing: {config.model} has no provider", "a value")
+            raise invalid_argument(
+                f"lms.{name}.{option}", f"nothing: {config.model} has no provider", "a value"
+            )
     if config.model_type != "chat":
-        raise invalid_argument(f"lms.{name}.model_type", f"chat: {config.model} has no other", config.model_type)
+        raise invalid_argument(
+            f"lms.{name}.model_type", f"chat: {config.model} has no other", config.model_type
+        )
 
 
 def _routed(config: LMConfig, *, has_key: bool) -> str:
@@ -186,13 +205,20 @@ def _routed(config: LMConfig, *, has_key: bool) -> str:
     provider of its own that refers to none.
     """
     provider, _, model = config.model.partition("/")
-    if provider != "openai" or config.api_base is None or config.model_type != "chat" or model_info("openai", model):
+    if (
+        provider != "openai"
+        or config.api_base is None
+        or config.model_type != "chat"
+        or model_info("openai", model)
+    ):
         return config.model
     digest = hashlib.blake2b(f"{config.api_base} {has_key}".encode(), digest_size=4).hexdigest()
     access = AccessPolicy(provider=f"openai-{digest}", base_url=config.api_base, env_keys=())
     register_provider(
         # Without a key configured the server wants none, but the client insists on one.
-        ProviderDefinition.chat(access, compat=OpenAIChatCompat.preset("openai"), placeholder_key=None if has_key else "none"),
+        ProviderDefinition.chat(
+            access, compat=OpenAIChatCompat.preset("openai"), placeholder_key=None if has_key else "none"
+        ),
         metadata_namespaces=(),
     )
     return f"{access.provider}/{model}"
@@ -230,7 +256,8 @@ class HostSource:
                 answer = await self._call_host(self._function, args)
         except TimeoutError:
             raise error(
-                "function_timeout", f"the host function {self._function} did not answer in {self._timeout_s} s"
+                "function_timeout",
+                f"the host function {self._function} did not answer in {self._timeout_s} s",
             ) from None
         return self._read(answer)
 
@@ -243,7 +270,7 @@ class HostSource:
         if on_loop:
             raise error(
                 "program_failed",
-                f"the program called host/{self._function} without await on the event loop, which would wait for ever",
+                f"host/{self._function} was called without await on the event loop, and would never end",
             )
         return asyncio.run_coroutine_threadsafe(self.aask(question), self._loop).result()
 
@@ -271,4 +298,6 @@ class HostSource:
         raise self._misfit(f"expected a string or a map with text, got {describe_value(answer)}")
 
     def _misfit(self, reason: str) -> Exception:
-        return error("function_failed", f"the host function {self._function} gave no language model's answer: {reason}")
+        return error(
+            "function_failed", f"the host function {self._function} gave no language model's answer: {reason}"
+        )

@@ -19,8 +19,9 @@ from contextvars import ContextVar
 from typing import Any, Final, TypeAlias
 
 import dspy
-from dspex_protocol.errors import invalid_argument
 from dspy.utils.callback import BaseCallback
+
+from dspex_protocol.errors import invalid_argument
 
 from .fieldtext import ChatReader, FieldText, JSONReader, Reader, XMLReader
 
@@ -54,7 +55,9 @@ async def run_streaming(program: dspy.Module, inputs: dict[str, Any], emit: Emit
     reader = _reader_of(dspy.settings.adapter)
     mailbox = _Mailbox(asyncio.get_running_loop())
     watcher = _Watcher(mailbox, reader, {id(part): name for name, part in program.named_predictors()})
-    with dspy.context(send_stream=watcher, stream_listeners=[], callbacks=[*dspy.settings.callbacks, watcher]):
+    with dspy.context(
+        send_stream=watcher, stream_listeners=[], callbacks=[*dspy.settings.callbacks, watcher]
+    ):
         producing = asyncio.ensure_future(_call(program, inputs))
     sending = asyncio.ensure_future(mailbox.deliver(emit))
     try:
@@ -74,7 +77,7 @@ async def run_streaming(program: dspy.Module, inputs: dict[str, Any], emit: Emit
 async def _call(program: dspy.Module, inputs: dict[str, Any]) -> dspy.Prediction:
     if hasattr(program, "aforward"):
         return await program.acall(**inputs)
-    return await dspy.asyncify(program)(**inputs)
+    return await dspy.asyncify(program)(**inputs)  # pyright: ignore[reportCallIssue] - its type forgets keywords
 
 
 def _reader_of(adapter: object) -> type[ChatReader | JSONReader | XMLReader]:
@@ -86,7 +89,9 @@ def _reader_of(adapter: object) -> type[ChatReader | JSONReader | XMLReader]:
         case None | dspy.ChatAdapter():
             return ChatReader
         case _:
-            raise invalid_argument("adapter", "chat, json or xml, which can be streamed", type(adapter).__name__)
+            raise invalid_argument(
+                "adapter", "chat, json or xml, which can be streamed", type(adapter).__name__
+            )
 
 
 class _Mailbox:
@@ -106,10 +111,9 @@ class _Mailbox:
         """Add text; it joins what waits of the same field."""
         self._characters += len(text)
         key = (predictor, field)
-        waiting = self._open.get(key)
+        waiting: Item | None = self._open.get(key)
         if waiting is None:
-            waiting = {"type": "token", "field": field, "text": "", "predictor": predictor, "last": False}
-            self._open[key] = waiting
+            waiting = self._open[key] = _new_token(predictor, field)
             self._waiting.append(waiting)
         waiting["text"] = str(waiting["text"]) + text
         if last:
@@ -156,6 +160,10 @@ class _Mailbox:
         return item
 
 
+def _new_token(predictor: str, field: str) -> Item:
+    return {"type": "token", "field": field, "text": "", "predictor": predictor, "last": False}
+
+
 class _Prediction:
     """One call of a predictor: what of its text fields has been sent."""
 
@@ -200,7 +208,7 @@ class _Watcher(BaseCallback):
         name = self._names.get(id(instance)) or type(instance).__name__
         prediction = None
         if isinstance(instance, dspy.Predict):
-            fields = [field for field, info in instance.signature.output_fields.items() if _is_text(info.annotation)]
+            fields = _text_fields(instance.signature)
             prediction = _Prediction(name, fields, self._reader)
         self._begin(call_id, "module", name, prediction)
         if prediction is not None:
@@ -281,5 +289,7 @@ class _Watcher(BaseCallback):
             self._mailbox.loop.call_soon_threadsafe(put, *arguments)
 
 
-def _is_text(annotation: object) -> bool:
-    return annotation is str or annotation is dspy.Reasoning
+def _text_fields(signature: Any) -> list[str]:
+    """The output fields whose values are text, in order."""
+    outputs: dict[str, Any] = signature.output_fields
+    return [name for name, info in outputs.items() if info.annotation in (str, dspy.Reasoning)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -62,7 +62,7 @@ def current_usage() -> Usage | None:
 
 
 @contextmanager
-def counting(usage: Usage | None = None) -> Iterator[Usage]:
+def counting(usage: Usage | None = None) -> Generator[Usage]:
     """Count what happens inside, into `usage` where one is given."""
     counted = Usage() if usage is None else usage
     token = _current.set(counted)
@@ -99,7 +99,9 @@ class Tracker:
         """Add one request's figures, in the names that DSPy uses."""
         usage = _current.get()
         if usage is not None:
-            usage.add_tokens(_whole(usage_entry.get("prompt_tokens")), _whole(usage_entry.get("completion_tokens")))
+            usage.add_tokens(
+                _whole(usage_entry.get("prompt_tokens")), _whole(usage_entry.get("completion_tokens"))
+            )
         if self._next is not None:
             self._next.add_usage(lm, usage_entry)
 

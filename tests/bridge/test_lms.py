@@ -7,12 +7,21 @@ from collections.abc import Mapping
 
 import dspy
 import pytest
+
 from dspex_bridge.lms import LanguageModels
 from dspex_bridge.usage import counting
 from dspex_protocol import DSPexError, LMConfig, error
 
 pytestmark = pytest.mark.asyncio
-QA = dspy.Signature("question -> answer", "Answer.")
+
+
+class QA(dspy.Signature):  # type: ignore[misc]
+    """Answer."""
+
+    question: str = dspy.InputField()
+    answer: str = dspy.OutputField()
+
+
 TEXT = "[[ ## answer ## ]]\nfrom the host\n\n[[ ## completed ## ]]"
 
 
@@ -31,7 +40,9 @@ class Host:
         return self.answer
 
 
-def models(host: Host | None = None, /, secrets: dict[str, str] | None = None, **lms: LMConfig) -> LanguageModels:
+def models(
+    host: Host | None = None, /, secrets: dict[str, str] | None = None, **lms: LMConfig
+) -> LanguageModels:
     """LMs configured as in hello; the host offers `ask`."""
     made = LanguageModels(host or Host(), asyncio.get_running_loop())
     made.configure(lms, secrets or {}, ["ask"])
@@ -115,7 +126,9 @@ async def test_configuring_again_replaces_what_changed_and_keeps_the_rest() -> N
 async def test_a_self_hosted_model_is_not_sought_in_the_price_list() -> None:
     """It routes through a provider of its own; a listed model and another address stay as they are."""
     base = "http://127.0.0.1:9/v1"
-    lms = models(own=LMConfig(model="openai/own", api_base=base), listed=LMConfig(model="openai/gpt-4o", api_base=base))
+    lms = models(
+        own=LMConfig(model="openai/own", api_base=base), listed=LMConfig(model="openai/gpt-4o", api_base=base)
+    )
     assert lms.get("own").model.startswith("openai-")
     assert lms.get("listed").model == "openai/gpt-4o"
 
@@ -129,7 +142,7 @@ async def test_a_host_function_is_a_language_model() -> None:
     function, args = host.asked[0]
     assert prediction.answer == "from the host"
     assert (function, args["model"], args["config"]) == ("ask", "host/ask", {"temperature": 0.5})
-    assert [entry["role"] for entry in args["messages"]] == ["system", "user"]  # type: ignore[attr-defined]  # pyright: ignore
+    assert [entry["role"] for entry in args["messages"]] == ["system", "user"]  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
     assert (usage.lm_calls, usage.tokens_in, usage.tokens_out) == (1, 5, 3)
 
 
@@ -158,7 +171,9 @@ async def test_a_blocking_call_on_the_loop_is_refused() -> None:
         (error("function_timeout", "late"), "function_timeout"),
     ],
 )
-async def test_a_failing_host_function_fails_with_its_own_code(num_retries: int, answer: object, code: str) -> None:
+async def test_a_failing_host_function_fails_with_its_own_code(
+    num_retries: int, answer: object, code: str
+) -> None:
     """DSPy calls every engine's error unexpected; the caller gets the real one."""
     lm = models(Host(answer), default=LMConfig(model="host/ask", num_retries=num_retries)).get(None)
     with dspy.context(lm=lm, disable_history=True, trace=None), pytest.raises(DSPexError) as refusal:
@@ -180,7 +195,7 @@ async def test_a_slow_host_function_is_given_up_and_cancelled() -> None:
     class Slow(Host):
         async def __call__(self, function: str, args: Mapping[str, object]) -> object:
             try:
-                await asyncio.Event().wait()
+                return await asyncio.get_running_loop().create_future()
             finally:
                 cancelled.set()
 

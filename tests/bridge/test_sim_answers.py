@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import enum
 import subprocess
 import sys
@@ -13,11 +13,12 @@ from typing import Any, Literal
 import dspy
 import pydantic
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dspex_bridge.sim.model import SimModel, SimOptions
 from dspex_bridge.sim.request import Style, read_format
 from dspex_bridge.sim.typenames import read_type_name
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 class Color(enum.Enum):
@@ -37,7 +38,7 @@ class Order(pydantic.BaseModel):
     follows: Order | None = None
 
 
-class Common(dspy.Signature):
+class Common(dspy.Signature):  # type: ignore[misc]
     """Answer in every type that all adapters describe."""
 
     question: str = dspy.InputField()
@@ -49,24 +50,24 @@ class Common(dspy.Signature):
     color: Color = dspy.OutputField()
     choice: Literal["it's; so", "(b): c", 3] = dspy.OutputField()
     numbers: list[int] = dspy.OutputField(min_length=2, max_length=4)
-    day: datetime.date = dspy.OutputField()
-    moment: datetime.datetime = dspy.OutputField()
-    hour: datetime.time = dspy.OutputField()
-    span: datetime.timedelta = dspy.OutputField()
+    day: dt.date = dspy.OutputField()
+    moment: dt.datetime = dspy.OutputField()
+    hour: dt.time = dspy.OutputField()
+    span: dt.timedelta = dspy.OutputField()
     key: uuid.UUID = dspy.OutputField()
     raw: bytes = dspy.OutputField()
     price: Decimal = dspy.OutputField()
     maybe: int | None = dspy.OutputField()
     maybe_text: str | None = dspy.OutputField()
     mixed: int | str = dspy.OutputField()
-    days: list[datetime.date] = dspy.OutputField()
+    days: list[dt.date] = dspy.OutputField()
     table: dict[str, float] = dspy.OutputField()
     by_number: dict[int, str] = dspy.OutputField()
     anything: Any = dspy.OutputField()
     source: dspy.Code = dspy.OutputField()
 
 
-class Nested(dspy.Signature):
+class Nested(dspy.Signature):  # type: ignore[misc]
     """Answer with objects; XML prompts do not tell the types of their fields."""
 
     question: str = dspy.InputField()
@@ -79,7 +80,9 @@ JSON = dspy.JSONAdapter()
 XML = dspy.XMLAdapter(use_json_adapter_fallback=False)
 
 
-def prompt(adapter: dspy.Adapter, signature: type[dspy.Signature], question: str = "q") -> list[tuple[str, str]]:
+def prompt(
+    adapter: dspy.Adapter, signature: type[dspy.Signature], question: str = "q"
+) -> list[tuple[str, str]]:
     """What the adapter sends."""
     messages = adapter.format(signature, [], {"question": question})
     return [(message["role"], message["content"]) for message in messages]
@@ -87,7 +90,9 @@ def prompt(adapter: dspy.Adapter, signature: type[dspy.Signature], question: str
 
 def answered(adapter: dspy.Adapter, signature: type[dspy.Signature], seed: int) -> dict[str, Any]:
     """The offline answer as the adapter reads it."""
-    return adapter.parse(signature, SimModel(SimOptions(seed=seed)).answer(prompt(adapter, signature)).text)
+    answer = SimModel(SimOptions(seed=seed)).answer(prompt(adapter, signature))
+    fields: dict[str, Any] = adapter.parse(signature, answer.text)
+    return fields
 
 
 @pytest.mark.parametrize("adapter", [CHAT, JSON, XML], ids=["chat", "json", "xml"])
@@ -171,5 +176,6 @@ def test_type_names_are_read_without_evaluating_them() -> None:
 @given(st.text(max_size=200))
 def test_any_system_message_is_answered(noise: str) -> None:
     """Hostile contracts are at worst answered badly, never with an exception."""
-    system = f"Your output fields are:\n1. `a` (list[{noise}): {noise}\nAll interactions will be structured in the following way{noise}"
+    fields = f"Your output fields are:\n1. `a` (list[{noise}): {noise}"
+    system = f"{fields}\nAll interactions will be structured in the following way{noise}"
     assert SimModel(SimOptions()).answer([("system", system)]).text

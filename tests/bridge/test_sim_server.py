@@ -5,26 +5,33 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import aiohttp
 import dspy
 import pytest
+from dspy.utils.exceptions import LMRateLimitError
+
 from dspex_bridge.lms import LanguageModels
 from dspex_bridge.sim.model import SimModel, SimOptions
 from dspex_bridge.streaming import run_streaming
 from dspex_bridge.usage import counting
 from dspex_protocol import LMConfig
-from dspy.utils.exceptions import LMRateLimitError
 
 pytestmark = pytest.mark.asyncio
-QA = dspy.Signature("question -> answer", "Answer.")
+
+
+class QA(dspy.Signature):  # type: ignore[misc]
+    """Answer."""
+
+    question: str = dspy.InputField()
+    answer: str = dspy.OutputField()
 
 
 @contextmanager
-def sim_lm(*options: str) -> Iterator[str]:
+def sim_lm(*options: str) -> Generator[str]:
     """A server process; gives its api_base."""
     command = [sys.executable, "-m", "dspex_bridge", "sim-lm", "--until-eof", *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -55,7 +62,10 @@ async def test_dspys_client_gets_the_models_answer_both_ways(api_base: str) -> N
     """Sync and async, the answer is the one without HTTP."""
     lm = dspy.LM("openai/sim", api_base=api_base, api_key="none", cache=False, num_retries=0)
     with dspy.context(lm=lm):
-        answers = [dspy.Predict(QA)(question="hi").answer, (await dspy.Predict(QA).acall(question="hi")).answer]
+        answers = [
+            dspy.Predict(QA)(question="hi").answer,
+            (await dspy.Predict(QA).acall(question="hi")).answer,
+        ]
     await lm.aclose()
     assert answers == [expected_answer()] * 2
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 
 import pytest
+
 from dspex_bridge.sim.model import Latency, SimModel, SimOptions, SimRateLimited, SimUnavailable
 from dspex_protocol import CallerError
 from dspex_protocol.records import read

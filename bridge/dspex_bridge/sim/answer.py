@@ -46,7 +46,9 @@ def _writer(form: Format) -> Callable[[Random], str]:
             )
         case Style.CHAT:
             return lambda random: (
-                "\n\n".join([f"[[ ## {field.name} ## ]]\n{_plain(field, make(random))}" for field, make in makers])
+                "\n\n".join(
+                    [f"[[ ## {field.name} ## ]]\n{_plain(field, make(random))}" for field, make in makers]
+                )
                 + "\n\n[[ ## completed ## ]]\n"
             )
         case Style.XML:
@@ -58,7 +60,9 @@ def _only_digits(field: OutputField) -> bool:
     choices = field.schema.get("enum")
     if not isinstance(choices, list) or field.is_literal:
         return False
-    return all(isinstance(choice, str) and choice.lstrip("-").isdecimal() for choice in cast("list[object]", choices))
+    return all(
+        isinstance(choice, str) and choice.lstrip("-").isdecimal() for choice in cast("list[object]", choices)
+    )
 
 
 def _number_where(numeric: bool, value: object) -> object:

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 
 from dspy.utils.exceptions import LMRateLimitError, LMServerError, LMTimeoutError
 
-from ..answering import Answer, Question
+from dspex_bridge.answering import Answer, Question
+
 from .model import SimAnswer, SimModel, SimRateLimited, SimUnavailable
 
 

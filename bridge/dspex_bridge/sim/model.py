@@ -38,10 +38,14 @@ class SimOptions:
 
     seed: Annotated[int, Doc("answers are a function of seed and request")] = 0
     latency_ms: Annotated[float, Range(0, 600_000)] | Latency = 0.0
-    tokens_per_s: Annotated[float, Range(0.1), Doc("pace after the first token; nothing: at once")] | None = None
+    tokens_per_s: Annotated[float, Range(0.1), Doc("pace after the first token; nothing: at once")] | None = (
+        None
+    )
     token_chars: Annotated[int, Range(1, 4096), Doc("characters of a streamed piece")] = _CHARACTERS_PER_TOKEN
     error_rate: Annotated[float, Range(0, 1), Doc("share of requests that fail")] = 0.0
-    rate_limit_per_s: Annotated[float, Range(0.001), Doc("requests a second; nothing: no limit")] | None = None
+    rate_limit_per_s: Annotated[float, Range(0.001), Doc("requests a second; nothing: no limit")] | None = (
+        None
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,9 @@ class SimRateLimited(Exception):
     """The model refused on purpose, as `rate_limit_per_s` asks."""
 
     def __init__(self, retry_after_s: float) -> None:
-        super().__init__(f"sim: more requests than rate_limit_per_s allows; come back in {retry_after_s:.3f} s")
+        super().__init__(
+            f"sim: more requests than rate_limit_per_s allows; come back in {retry_after_s:.3f} s"
+        )
         self.retry_after_s = retry_after_s
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from random import Random
-from typing import Any, Final, cast
 
 # The parsed form has no public name; `re.compile` uses the same module since 3.11.
-from re import _constants as tokens  # type: ignore[attr-defined]  # pyright: ignore
-from re import _parser as parser  # type: ignore[attr-defined]  # pyright: ignore
+from re import _constants as tokens  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
+from re import _parser as parser  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
+from typing import Any, Final
 
 _MOST_REPEATS: Final = 6  # beyond the minimum, where a pattern sets no maximum
 _CATEGORIES: Final = {"DIGIT": "0123456789", "WORD": "abcdefgh_0123", "SPACE": " "}
@@ -18,7 +18,7 @@ _ANYTHING: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 def matching(pattern: str, random: Random) -> str | None:
     """A text that `pattern` finds, or None where the pattern uses what is not supported here."""
     try:
-        text = _sequence(cast("list[Any]", list(parser.parse(pattern))), random, {})
+        text = _sequence(list(parser.parse(pattern)), random, {})
         return text if re.search(pattern, text) else None
     except (re.error, KeyError, IndexError, RecursionError):
         return None

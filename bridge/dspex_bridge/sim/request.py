@@ -53,7 +53,9 @@ _JSON_TEMPLATE: Final = "Outputs will be a JSON object with the following fields
 _CHAT_END: Final = "[[ ## completed ## ]]"
 _NOTE: Final = "        # note: the value you produce "
 _SCHEMA_NOTE: Final = "must adhere to the JSON schema: "
-_CHOICES_NOTE: Final = re.compile(r"must (?:be|exactly match \(no extra characters\)) one of: (.*)", re.DOTALL)
+_CHOICES_NOTE: Final = re.compile(
+    r"must (?:be|exactly match \(no extra characters\)) one of: (.*)", re.DOTALL
+)
 _FIELD_LINE: Final = re.compile(r"(\d+)\. `(\w+)` \(")
 _CONSTRAINTS: Final = re.compile(r"^Constraints: (.*)$", re.MULTILINE)
 _ONE_CONSTRAINT: Final = re.compile(r"([a-z][a-z ]+): (-?\d[\d.]*(?:[eE][+-]?\d+)?)(?=,|$)")
@@ -66,7 +68,10 @@ _NUMBER_WORDS: Final = {
     "less than": "exclusiveMaximum",
     "a multiple of the given number": "multipleOf",
 }
-_LENGTH_WORDS: Final = {"minimum length": ("minLength", "minItems"), "maximum length": ("maxLength", "maxItems")}
+_LENGTH_WORDS: Final = {
+    "minimum length": ("minLength", "minItems"),
+    "maximum length": ("maxLength", "maxItems"),
+}
 
 
 @functools.lru_cache(maxsize=256)
@@ -77,7 +82,9 @@ def read_format(system: str) -> Format:
     if not found or not structured:
         return Format(Style.TEXT)
     style = _style(template)
-    fields = tuple(_field(name, type_name, about, template, style) for name, type_name, about in _listed(block))
+    fields = tuple(
+        _field(name, type_name, about, template, style) for name, type_name, about in _listed(block)
+    )
     return Format(style, fields) if fields else Format(Style.TEXT)
 
 
@@ -173,7 +180,9 @@ def _constraints(text: str, schema: Schema) -> Schema:
     read: Schema = {}
     for words, number in _ONE_CONSTRAINT.findall(text):
         if words in _NUMBER_WORDS:
-            read[_NUMBER_WORDS[words]] = float(number) if "." in number or "e" in number.lower() else int(number)
+            read[_NUMBER_WORDS[words]] = (
+                float(number) if "." in number or "e" in number.lower() else int(number)
+            )
         elif words in _LENGTH_WORDS:
             of_text, of_items = _LENGTH_WORDS[words]
             read[of_items if schema.get("type") == "array" else of_text] = int(number)
@@ -212,5 +221,8 @@ def _merged(named: Schema, shape: Schema) -> Schema:
         choices = [choice for choice in cast("list[Schema]", named["anyOf"]) if choice.get("type") != "null"]
         return _merged(choices[0], shape)
     if named.get("type") == "array" and shape.get("type") == "array":
-        return {**named, "items": _merged(cast(Schema, named.get("items") or {}), cast(Schema, shape["items"]))}
+        return {
+            **named,
+            "items": _merged(cast(Schema, named.get("items") or {}), cast(Schema, shape["items"])),
+        }
     return named or shape

@@ -134,8 +134,14 @@ class _Server:
         if body.get("stream"):
             return await self._stream(request, body, name, answer)
         await asyncio.sleep(answer.total_s)
-        choice = {"index": 0, "message": {"role": "assistant", "content": answer.text}, "finish_reason": "stop"}
-        return web.json_response(self._envelope("chat.completion", name, [choice]) | {"usage": _usage(answer)})
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": answer.text},
+            "finish_reason": "stop",
+        }
+        return web.json_response(
+            self._envelope("chat.completion", name, [choice]) | {"usage": _usage(answer)}
+        )
 
     async def embed(self, request: web.Request) -> web.Response:
         """POST /v1/embeddings: unit vectors, the same for the same text."""
@@ -164,7 +170,9 @@ class _Server:
     async def _stream(
         self, request: web.Request, body: dict[str, Any], name: str, answer: SimAnswer
     ) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
+        )
         await response.prepare(request)
         await asyncio.sleep(answer.first_token_s)
         for piece in self._model.pieces(answer):
@@ -179,7 +187,11 @@ class _Server:
         return response
 
     async def _event(
-        self, response: web.StreamResponse, name: str, choices: list[object], more: dict[str, object] | None = None
+        self,
+        response: web.StreamResponse,
+        name: str,
+        choices: list[object],
+        more: dict[str, object] | None = None,
     ) -> None:
         chunk = self._envelope("chat.completion.chunk", name, choices) | (more or {})
         await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
@@ -213,7 +225,7 @@ def _list(body: dict[str, Any], name: str) -> list[Any]:
     value = body.get(name)
     if not isinstance(value, list) or not value:
         raise _BadRequest(f"sim: {name} must be a list with at least one entry")
-    return cast("list[Any]", value)
+    return value  # pyright: ignore[reportUnknownVariableType]
 
 
 def _message(entry: Any) -> tuple[str, str]:
@@ -222,7 +234,7 @@ def _message(entry: Any) -> tuple[str, str]:
     message = cast("dict[str, Any]", entry)
     content = message.get("content")
     if isinstance(content, list):
-        parts = cast("list[Any]", content)
+        parts: list[Any] = content
         content = "".join(str(part.get("text", "")) for part in parts if isinstance(part, dict))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
     return str(message.get("role", "user")), str(content or "")
 
