@@ -1,126 +1,183 @@
 """Every setting of the server: its unit, its default, and why.
 
-One declaration for environment (`DSPEX_WORKERS`) and flags (`--workers`): the field's
-name is both.
+One declaration serves the environment (`DSPEX_WORKERS`), the flags (`--workers`), the
+type checkers and `dspex config`: the field's name is both, and its annotation says what
+is allowed, in the words of `dspex_protocol.records`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import get_type_hints
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Final, Literal, get_args, get_type_hints
 
-from dspex_protocol import error
-from dspex_protocol.limits import DEFAULT_DEADLINE_MS, MAX_FRAME_BYTES, MIN_MAX_FRAME_BYTES
+from dspex_protocol import DSPexError, invalid_argument
+from dspex_protocol.limits import DEFAULT_DEADLINE_MS, MAX_DEADLINE_MS, MAX_FRAME_BYTES, MIN_MAX_FRAME_BYTES
+from dspex_protocol.records import Doc, Range, describe, read
 
-
-def _setting(default: object, why: str, low: float | None = None, high: float | None = None) -> object:
-    return field(default=default, metadata={"why": why, "low": low, "high": high})
+LogLevel = Literal["debug", "info", "warning", "error"]
+LOG_LEVELS: Final[tuple[str, ...]] = get_args(LogLevel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The settings of one server."""
 
-    workers: int = _setting(  # type: ignore[assignment]
-        2, "worker processes; one for each core that DSPy may use", 1, 256
+    workers: Annotated[int, Doc("worker processes; one for each core that DSPy may use"), Range(1, 256)] = 2
+    calls_per_worker: Annotated[
+        int, Doc("calls at once in one worker; most of them wait for a language model"), Range(1, 10_000)
+    ] = 128
+    max_queue: Annotated[
+        int,
+        Doc("calls that may wait; at 2,000 calls/s that is two seconds, and later is too late"),
+        Range(0, 1_000_000),
+    ] = 4096
+    max_open_bytes: Annotated[
+        int, Doc("payloads of all open calls; they are kept for a repeat"), Range(1024)
+    ] = 64 * 1024 * 1024
+    max_frame_bytes: Annotated[
+        int, Doc("largest frame from a client"), Range(MIN_MAX_FRAME_BYTES, 2**32 - 1)
+    ] = MAX_FRAME_BYTES
+    default_deadline_ms: Annotated[int, Doc("for calls that name none"), Range(1, MAX_DEADLINE_MS)] = (
+        DEFAULT_DEADLINE_MS
     )
-    calls_per_worker: int = _setting(  # type: ignore[assignment]
-        128, "calls at once in one worker; most of them wait for a language model", 1, 10_000
+    grace_s: Annotated[float, Doc("between asking a call to stop and killing its worker"), Range(0, 600)] = (
+        2.0
     )
-    max_queue: int = _setting(  # type: ignore[assignment]
-        4096, "calls that may wait; at 2,000 calls/s that is two seconds, and later is too late", 0, 1_000_000
-    )
-    max_open_bytes: int = _setting(  # type: ignore[assignment]
-        64 * 1024 * 1024, "payloads of all open calls; they are kept for a repeat", 1024, None
-    )
-    max_frame_bytes: int = _setting(  # type: ignore[assignment]
-        MAX_FRAME_BYTES, "largest frame from a client", MIN_MAX_FRAME_BYTES, 2**32 - 1
-    )
-    default_deadline_ms: int = _setting(  # type: ignore[assignment]
-        DEFAULT_DEADLINE_MS, "for calls that name none", 1, 86_400_000
-    )
-    grace_s: float = _setting(  # type: ignore[assignment]
-        2.0, "between asking a call to stop and killing its worker", 0, 600
-    )
-    boot_timeout_s: float = _setting(  # type: ignore[assignment]
-        60.0, "for a worker to get ready; a cold import of DSPy takes up to 6 s", 1, 3600
-    )
-    zygote: bool = _setting(True, "fork workers from one process that has imported DSPy")  # type: ignore[assignment]
-    lm: str = _setting("", "model named `default` when the client names none, such as openai/gpt-4o-mini")  # type: ignore[assignment]
-    plugins: str = _setting("", "Python modules with further operations, separated by commas")  # type: ignore[assignment]
-    log_level: str = _setting("warning", "least level of lines on stderr: debug, info, warning or error")  # type: ignore[assignment]
+    boot_timeout_s: Annotated[
+        float, Doc("for a worker to get ready; a cold import of DSPy takes up to 6 s"), Range(1, 3600)
+    ] = 60.0
+    zygote: Annotated[bool, Doc("fork workers from one process that has imported DSPy")] = True
+    lm: Annotated[
+        str, Doc("model named `default` when the client names none, such as openai/gpt-4o-mini")
+    ] = ""
+    plugins: Annotated[str, Doc("Python modules with further operations, separated by commas")] = ""
+    log_level: Annotated[LogLevel, Doc("least level of lines on stderr")] = "warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a setting came from.
+
+    Attributes:
+        kind: `flag`, `environment` or `default`.
+        name: The flag or variable; for a default the variable that would change it.
+        text: What stood there; None for a default.
+    """
+
+    kind: Literal["flag", "environment", "default"]
+    name: str
+    text: str | None = None
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"DSPEX_{name.upper()}"
+
+
+def flag_of(name: str) -> str:
+    """The flag of a setting."""
+    return f"--{name.replace('_', '-')}"
 
 
 def describe_settings() -> list[dict[str, object]]:
-    """Every setting with default, variable, flag and reason, as data."""
-    hints = get_type_hints(Config)
+    """Every setting with type in words, default, variable, flag and reason, as data."""
     return [
         {
-            "name": setting.name,
-            "type": hints[setting.name].__name__,
-            "default": setting.default,
-            "variable": f"DSPEX_{setting.name.upper()}",
-            "flag": f"--{setting.name.replace('_', '-')}",
-            "why": setting.metadata["why"],
+            "name": name,
+            "type": row["type"],
+            "default": row["default"],
+            "variable": variable_of(name),
+            "flag": flag_of(name),
+            "why": row["doc"],
         }
-        for setting in fields(Config)
+        for name, row in _rows().items()
     ]
+
+
+def trace_settings(environment: Mapping[str, str], flags: Mapping[str, str]) -> dict[str, Source]:
+    """Where each setting comes from: flags over environment over defaults.
+
+    An empty variable counts as not set: a shell or a service file has no other way to
+    take one back.
+    """
+    return {setting.name: _source(setting.name, environment, flags) for setting in fields(Config)}
 
 
 def read_config(environment: Mapping[str, str], flags: Mapping[str, str]) -> Config:
     """Put the settings together: flags over environment over defaults.
 
+    Args:
+        environment: Variables by name.
+        flags: Texts by setting's name, as `cli.serve.read_flags` gives them.
+
     Raises:
         CallerError: `invalid_argument` naming the variable or flag.
     """
+    sources = trace_settings(environment, flags)
     hints = get_type_hints(Config)
-    given: dict[str, object] = {}
-    for setting in fields(Config):
-        variable = f"DSPEX_{setting.name.upper()}"
-        if setting.name in flags:
-            source, text = f"--{setting.name.replace('_', '-')}", flags[setting.name]
-        elif environment.get(variable):
-            source, text = variable, environment[variable]
-        else:
-            continue
-        given[setting.name] = _parse(source, text, hints[setting.name], setting.metadata)
-    config = Config(**given)  # type: ignore[arg-type]
-    if config.log_level not in LOG_LEVELS:
-        raise _refused("log_level", f"one of {', '.join(LOG_LEVELS)}", config.log_level)
-    return config
-
-
-LOG_LEVELS = ("debug", "info", "warning", "error")
-
-
-def _parse(source: str, text: str, hint: type, metadata: Mapping[str, object]) -> object:
-    if hint is str:
-        return text
-    if hint is bool:
-        if text.lower() not in _BOOLEANS:
-            raise _refused(source, "true or false", text)
-        return _BOOLEANS[text.lower()]
+    given = {
+        name: _parse(source.text, hints[name]) for name, source in sources.items() if source.text is not None
+    }
     try:
-        value = hint(text)
+        return read(Config, given)
+    except DSPexError as refusal:
+        name = str(refusal.details["field"])
+        source = sources[name]
+        raise invalid_argument(source.name, str(refusal.details["expected"]), source.text) from None
+
+
+def effective_settings(environment: Mapping[str, str], flags: Mapping[str, str]) -> list[dict[str, object]]:
+    """The rows of `describe_settings` with the value in force, and where it came from.
+
+    Raises:
+        CallerError: `invalid_argument` naming the variable or flag.
+    """
+    values = asdict(read_config(environment, flags))
+    sources = trace_settings(environment, flags)
+    return [
+        row | {"value": values[name], "source": sources[name].kind, "source_name": sources[name].name}
+        for row in describe_settings()
+        for name in [str(row["name"])]
+    ]
+
+
+def _source(name: str, environment: Mapping[str, str], flags: Mapping[str, str]) -> Source:
+    variable = variable_of(name)
+    if name in flags:
+        return Source(kind="flag", name=flag_of(name), text=flags[name])
+    if environment.get(variable):
+        return Source(kind="environment", name=variable, text=environment[variable])
+    return Source(kind="default", name=variable)
+
+
+def _rows() -> dict[str, dict[str, object]]:
+    rows: dict[str, dict[str, object]] = {}
+    for name, row in describe(Config).items():
+        assert isinstance(row, dict)
+        rows[name] = row  # pyright: ignore[reportUnknownMemberType]
+    return rows
+
+
+def _parse(text: str, hint: object) -> object:
+    """The text as a value of that type where it is one; what is not, `read` refuses by itself."""
+    try:
+        if hint is bool:
+            return _BOOLEANS.get(text.lower(), text)
+        if hint is int:
+            return int(text)
+        return float(text) if hint is float else text
     except ValueError:
-        raise _refused(source, "an integer" if hint is int else "a number", text) from None
-    low, high = metadata["low"], metadata["high"]
-    if isinstance(low, int | float) and value < low:
-        raise _refused(source, f"at least {low}", text)
-    if isinstance(high, int | float) and value > high:
-        raise _refused(source, f"at most {high}", text)
-    return value
+        return text
 
 
-_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-
-
-def _refused(source: str, expected: str, text: str) -> Exception:
-    return error(
-        "invalid_argument",
-        f"{source}: expected {expected}, got {text!r}",
-        details={"field": source, "expected": expected, "got": text},
-    )
-
-
+_BOOLEANS: Final = {
+    "true": True,
+    "1": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "0": False,
+    "no": False,
+    "off": False,
+}
