@@ -41,13 +41,13 @@ check-python:
 
 check-elixir:
 	$(MIX) format --check-formatted
-	$(MIX) compile --force --warnings-as-errors
+	cd clients/elixir && MIX_ENV=test mix compile --force --warnings-as-errors
 
 pytest:
 	$(BIN)/pytest $(ARGS)
 
 exunit:
-	$(MIX) test $(ARGS)
+	$(MIX) test --warnings-as-errors $(ARGS)
 
 quick: setup ## the tests that take no time: make quick ARGS="-k frame"
 	$(BIN)/pytest -m "not slow" $(ARGS)
@@ -59,7 +59,7 @@ fmt: setup ## put code and generated docs in order
 	$(BIN)/python docs/generate.py
 
 bench: setup ## measure; prints a table and writes bench/results/
-	$(BIN)/python bench/run.py $(ARGS)
+	$(BIN)/python -m bench $(ARGS)
 
 docs: setup ## write the pages that are generated from code
 	$(BIN)/python docs/generate.py

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, assert_type
 
+from dspex_pool.client import Client, Outcome, Stream
 from dspex_protocol import (
     CALL,
     CODES,
@@ -122,3 +123,17 @@ def states() -> Callable[[CallState], CallState]:
     """A table moves its own states by its own events only."""
     move(CALL_STATES, CallState.OPEN, CallState.OPEN)  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
     return lambda state: move(CALL_STATES, state, CallEvent.ITEM)
+
+
+async def client() -> None:
+    """The Python client: a whole prediction, or its pieces."""
+    async with Client.start(lms={"default": {"model": "sim/example"}}) as connected:
+        assert_type(connected, Client)
+        spec = {"module": "Predict", "signature": "question -> answer"}
+        assert_type(await connected.predict(spec, {"question": "Why?"}), dict[str, object])
+        assert_type(await connected.call("system.echo", [1, 2], deadline_ms=1000), object)
+        stream = assert_type(connected.stream(spec, {"question": "Why?"}), Stream)
+        async for item in stream:
+            assert_type(item, object)
+        outcome = assert_type(await stream.result(), Outcome)
+        assert_type(outcome.meta, Meta)
