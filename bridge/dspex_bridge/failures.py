@@ -79,9 +79,11 @@ _SECRETS: Final = re.compile(
     r"""(?:sk|rk|pk|gsk|xai|hf|ghp|gho|glpat|pplx|r8|nvapi)[-_][A-Za-z0-9_-]{12,}
       | AIza[A-Za-z0-9_-]{20,} | (?:AKIA|ASIA)[A-Z0-9]{12,} | eyJ[A-Za-z0-9_-]{16,}[A-Za-z0-9_.-]*
       | (?i:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}
-      | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)
-      | (?i:api[-_ ]?key|token|secret|password|authorization)["']?\s*[:=]\s*["']?[^\s"',}]{4,}""",
+      | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)""",
     re.VERBOSE,
+)
+_ASSIGNED: Final = re.compile(
+    r"""((?i:api[-_ ]?key|token|secret|password|authorization)["']?\s*[:=]\s*["']?)[^\s"',}\[]{4,}"""
 )
 _HIDDEN: Final = "[redacted]"
 _MIN_SECRET_CHARACTERS: Final = 4
@@ -105,7 +107,7 @@ def redact(text: str) -> str:
     text = text[:MAX_SCANNED_CHARACTERS]
     for secret in _registered:
         text = text.replace(secret, _HIDDEN)
-    return _SECRETS.sub(_HIDDEN, text)
+    return _ASSIGNED.sub(rf"\1{_HIDDEN}", _SECRETS.sub(_HIDDEN, text))
 
 
 def to_failure(exc: BaseException) -> DSPexError:

@@ -23,8 +23,16 @@ def field(name: str, type_: object = "str", **rest: object) -> dict[str, object]
         ("question -> answer", [field("question")], [field("answer")]),
         ("-> answer", [], [field("answer")]),
         ("a, b, -> c,", [field("a"), field("b")], [field("c")]),
-        ("a: INT, b: List[Str]->c", [field("a", "int"), field("b", {"kind": "list", "items": "str"})], [field("c")]),
-        ("k: int = -3 -> s: float = 1.5e2", [field("k", "int", default=-3)], [field("s", "float", default=150.0)]),
+        (
+            "a: INT, b: List[Str]->c",
+            [field("a", "int"), field("b", {"kind": "list", "items": "str"})],
+            [field("c")],
+        ),
+        (
+            "k: int = -3 -> s: float = 1.5e2",
+            [field("k", "int", default=-3)],
+            [field("s", "float", default=150.0)],
+        ),
         (
             r"a = 'it\'s', b = None -> c: bool = TRUE",
             [field("a", default="it's"), field("b", default=None)],
@@ -96,10 +104,58 @@ def test_length_and_nesting_are_bounded() -> None:
 
 
 PAYLOADS = (
-    *("os.system('id')", "__import__('os')", "subprocess.Popen", "eval('1')", "lambda: 0", "list[os]", "int()"),
-    *("pickle.loads", "typing.Any", "builtins.exec", "dspy.LM", "antigravity", "this", "object", "type", "Field(ge=1)"),
-    *("{1}", "(1)", "[1]", "f'{x}'", "b'x'", "0x10", "1_0", "...", "*args", "**kw", "@x", ";x", "x:=1", "\\x", "\0"),
-    *("int if x else y", "await x", "'a' 'b'", "`x`", "#", "!", "$x", "%s", "list[int][0]", "dict[", "]", "|", "int |"),
+    *(
+        "os.system('id')",
+        "__import__('os')",
+        "subprocess.Popen",
+        "eval('1')",
+        "lambda: 0",
+        "list[os]",
+        "int()",
+    ),
+    *(
+        "pickle.loads",
+        "typing.Any",
+        "builtins.exec",
+        "dspy.LM",
+        "antigravity",
+        "this",
+        "object",
+        "type",
+        "Field(ge=1)",
+    ),
+    *(
+        "{1}",
+        "(1)",
+        "[1]",
+        "f'{x}'",
+        "b'x'",
+        "0x10",
+        "1_0",
+        "...",
+        "*args",
+        "**kw",
+        "@x",
+        ";x",
+        "x:=1",
+        "\\x",
+        "\0",
+    ),
+    *(
+        "int if x else y",
+        "await x",
+        "'a' 'b'",
+        "`x`",
+        "#",
+        "!",
+        "$x",
+        "%s",
+        "list[int][0]",
+        "dict[",
+        "]",
+        "|",
+        "int |",
+    ),
 )
 TEMPLATES = ("a: {} -> b", "a: optional[{}] -> b", "a -> b: {}", "a = {} -> b", "a: list[{}] -> b")
 
@@ -151,7 +207,24 @@ def test_the_audit_hook_sees_what_it_must_see(events: list[str]) -> None:
 
 
 WORDS = st.sampled_from(
-    ["a", "b", "int", "list", "dict", "str", "literal", "union", "optional", "none", "->", ":", ",", "[", "]", "|"]
+    [
+        "a",
+        "b",
+        "int",
+        "list",
+        "dict",
+        "str",
+        "literal",
+        "union",
+        "optional",
+        "none",
+        "->",
+        ":",
+        ",",
+        "[",
+        "]",
+        "|",
+    ]
     + ["=", "'x'", '"', "'", "3", "-1.5", " ", "\n", "\\", "é", "_", "."]
 )
 

@@ -14,11 +14,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dspex_bridge.signatures import build_signature, check_inputs, check_outputs, describe_signature, normalize
+from dspex_bridge.signatures import (
+    build_signature,
+    check_inputs,
+    check_outputs,
+    describe_signature,
+    normalize,
+)
 from dspex_protocol import DSPexError, Tagged, encode_value
 
 
-def signature(*inputs: dict[str, object], outputs: object = ({"name": "answer"},), **rest: object) -> dict[str, object]:
+def signature(
+    *inputs: dict[str, object], outputs: object = ({"name": "answer"},), **rest: object
+) -> dict[str, object]:
     return {"inputs": list(inputs), "outputs": list(outputs), **rest}  # type: ignore[call-overload]
 
 
@@ -137,7 +145,12 @@ REFUSED: list[tuple[object, str]] = [
         "signature.inputs[0].type.fields[0].name",
     ),
     (
-        signature({"name": "a", "type": {"kind": "object", "fields": [{"name": "x", "type": "int", "min_length": 1}]}}),
+        signature(
+            {
+                "name": "a",
+                "type": {"kind": "object", "fields": [{"name": "x", "type": "int", "min_length": 1}]},
+            }
+        ),
         "signature.inputs[0].type.fields[0].min_length",
     ),
 ]
@@ -161,8 +174,12 @@ def test_nesting_and_size_are_bounded() -> None:
         deep = {"kind": "list", "items": deep}
     wide = [{"name": f"f{n}"} for n in range(257)]
     objects = {"kind": "object", "fields": [{"name": f"f{n}"} for n in range(250)]}
-    for inputs in ([{"name": "a", "type": deep}], wide, [{"name": f"o{n}", "type": objects} for n in range(20)]):
-        with pytest.raises(DSPexError, match="at most|1 to 256"):
+    for inputs in (
+        [{"name": "a", "type": deep}],
+        wide,
+        [{"name": f"o{n}", "type": objects} for n in range(20)],
+    ):
+        with pytest.raises(DSPexError, match=r"at most|1 to 256"):
             build_signature(signature(*inputs))
 
 
@@ -182,7 +199,14 @@ def events() -> Iterator[list[str]]:
     recording.clear()
 
 
-EVIL = ("__import__('os').system('id')", "os.system", "list[__import__('os')]", "dspy.LM", "lambda: 0", "int; import os")
+EVIL = (
+    "__import__('os').system('id')",
+    "os.system",
+    "list[__import__('os')]",
+    "dspy.LM",
+    "lambda: 0",
+    "int; import os",
+)
 
 
 def test_hostile_maps_run_nothing(events: list[str]) -> None:
@@ -202,7 +226,9 @@ PLACES: tuple[Any, ...] = (
     lambda evil: signature({"name": "a", "type": evil}),
     lambda evil: signature({"name": evil}),
     lambda evil: signature({"name": "a", "type": {"kind": evil}}),
-    lambda evil: signature({"name": "a", "type": {"kind": "object", "name": evil, "fields": [{"name": "b"}]}}),
+    lambda evil: signature(
+        {"name": "a", "type": {"kind": "object", "name": evil, "fields": [{"name": "b"}]}}
+    ),
     lambda evil: signature({"name": "a", "enum": [evil], "default": evil, "desc": evil}),
     lambda evil: signature({"name": "a", "pattern": evil}, name=evil),
 )
@@ -211,17 +237,23 @@ PLACES: tuple[Any, ...] = (
 def test_text_of_a_description_is_never_evaluated() -> None:
     """An enum value that looks like a forward reference stays a string."""
     evil = "__import__('os')"
-    built = build_signature(signature(outputs=[{"name": "a", "enum": [evil], "desc": evil}], instructions=evil))
+    built = build_signature(
+        signature(outputs=[{"name": "a", "enum": [evil], "desc": evil}], instructions=evil)
+    )
     assert Literal[evil] == built.output_fields["a"].annotation
     assert evil == built.instructions
 
 
 JUNK = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=6), st.sampled_from(EVIL)),
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=6), st.sampled_from(EVIL)
+    ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=4),
         st.dictionaries(
-            st.sampled_from(["kind", "items", "fields", "name", "type", "enum", "ge", "default", "optional", "of"]),
+            st.sampled_from(
+                ["kind", "items", "fields", "name", "type", "enum", "ge", "default", "optional", "of"]
+            ),
             st.one_of(inner, st.sampled_from(["list", "object", "union", "int", "a", "enum"])),
             max_size=5,
         ),
@@ -234,7 +266,11 @@ JUNK = st.recursive(
 @given(JUNK, JUNK)
 def test_any_description_is_built_or_refused(field: object, type_: object) -> None:
     """Never another exception, and the normal form is its own normal form."""
-    for description in (field, signature({"name": "a", "type": type_}), {"inputs": [field], "outputs": [field]}):
+    for description in (
+        field,
+        signature({"name": "a", "type": type_}),
+        {"inputs": [field], "outputs": [field]},
+    ):
         try:
             build_signature(description)
             normal = normalize(description)
@@ -248,7 +284,9 @@ def test_a_description_is_built_once() -> None:
     """The same bytes give the same class; other numbers of equal value do not."""
     one = signature({"name": "k", "type": "float", "default": 1})
     assert build_signature(one) is build_signature(signature({"name": "k", "type": "float", "default": 1}))
-    assert build_signature(one) is not build_signature(signature({"name": "k", "type": "float", "default": 1.0}))
+    assert build_signature(one) is not build_signature(
+        signature({"name": "k", "type": "float", "default": 1.0})
+    )
 
 
 def test_the_normal_form_spells_everything_out() -> None:

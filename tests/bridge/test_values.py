@@ -121,7 +121,9 @@ def test_models_and_enums_become_plain() -> None:
         picture: dspy.Image
         colour: Colour
 
-    written = to_wire({"a": Inner(picture=dspy.Image("https://example.test/a"), colour=Colour.RED), "b": Level.HIGH})
+    written = to_wire(
+        {"a": Inner(picture=dspy.Image("https://example.test/a"), colour=Colour.RED), "b": Level.HIGH}
+    )
     image = Tagged("image", {"url": "https://example.test/a"})
     assert {"a": {"picture": image, "colour": "red"}, "b": 3} == written
 
