@@ -1,7 +1,9 @@
 """Named places where a test may make this process die, hang or stall.
 
 `DSPEX_FAILPOINT=name:n:action` arms one place: at its `n`-th passing, `action` happens.
-Without that variable `passed` is one look at None. The crash tests in tests/end_to_end
+A replacement has the same environment; with `DSPEX_FAILPOINT_ONCE=path` the first process
+that gets there makes that file, and where it exists nothing happens any more.
+Without the first variable `passed` is one look at None. The crash tests in tests/end_to_end
 walk through `NAMES`, so that every place where a kill could hurt is tried by name.
 """
 
@@ -60,8 +62,20 @@ def passed(name: str) -> None:
     if _armed is None or _armed.name != name:
         return
     _armed.countdown -= 1
-    if _armed.countdown == 0:
+    if _armed.countdown == 0 and _is_first():
         _act(_armed.action)
+
+
+def _is_first() -> bool:
+    """Whether no other process has acted yet, where only one is to."""
+    marker = os.environ.get("DSPEX_FAILPOINT_ONCE")
+    if marker is None:
+        return True
+    try:
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        return False
+    return True
 
 
 def _act(action: str) -> None:
