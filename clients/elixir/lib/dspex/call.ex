@@ -13,6 +13,9 @@ defmodule DSPex.Call do
   # Between an entry that is gone and the message that says why.
   @settled_ms 5_000
 
+  # Until the connection has noticed that its transport is closed.
+  @retry_ms 1
+
   @enforce_keys [:dspex, :id, :ref, :wire, :method, :deadline, :started]
   defstruct @enforce_keys ++ [credit: 0, window: 0, next_seq: 0]
 
@@ -28,8 +31,15 @@ defmodule DSPex.Call do
     with {:ok, payload} <- MessagePack.encode(payload), do: send_call(dspex, method, payload, meta, deadline)
   end
 
-  # A call that was not written is written again once there is a new wire.
+  # A call that was not written is written again once there is a new wire. Its time counts
+  # from the first try.
   defp send_call(dspex, method, payload, meta, deadline) do
+    if Clock.remaining_ms(deadline) > 0,
+      do: send_once(dspex, method, payload, meta, deadline),
+      else: {:error, Error.new(:deadline, "the call's time was over before it could be sent")}
+  end
+
+  defp send_once(dspex, method, payload, meta, deadline) do
     with {:ok, wire} <- DSPex.Connection.wire(dspex, deadline),
          {:ok, call, body} <- prepare(dspex, wire, method, payload, meta, deadline) do
       OpenCalls.add(dspex, call.id, wire, call.ref)
@@ -44,6 +54,7 @@ defmodule DSPex.Call do
 
         :closed ->
           withdraw(call)
+          if Clock.remaining_ms(deadline) > 0, do: Process.sleep(@retry_ms)
           send_call(dspex, method, payload, meta, deadline)
       end
     end

@@ -47,27 +47,44 @@ defmodule DSPex.Connection do
     :gen_statem.start_link({:local, name(options.name)}, __MODULE__, options, [])
   end
 
+  # How often to look whether a connection that crashed is back.
+  @restart_ms 2
+
   @doc "The open wire; waits for it until the deadline."
   @spec wire(atom(), integer()) :: {:ok, Wire.t()} | {:error, Error.t()}
   def wire(dspex, deadline) do
     case OpenCalls.wire(dspex) do
-      :connecting -> await_wire(dspex, deadline)
-      known -> known
+      {:ok, %{owner: owner} = wire} ->
+        if Process.alive?(owner), do: {:ok, wire}, else: await_restart(dspex, deadline)
+
+      :connecting ->
+        await_wire(dspex, deadline)
+
+      {:error, error} ->
+        {:error, error}
     end
   end
 
   defp await_wire(dspex, deadline) do
-    case :gen_statem.call(name(dspex), :wire, {:clean_timeout, Clock.remaining_ms(deadline)}) do
-      # It went away again between the answer and now: the caller will find out by itself.
-      {:ok, wire} -> {:ok, wire}
-      {:error, error} -> {:error, error}
-    end
+    :gen_statem.call(name(dspex), :wire, {:clean_timeout, Clock.remaining_ms(deadline)})
   catch
-    :exit, {:timeout, _} -> {:error, unavailable(dspex, "did not become ready in the call's time")}
-    :exit, _reason -> {:error, unavailable(dspex, "is not running")}
+    :exit, {:timeout, _} -> {:error, unavailable(dspex)}
+    # It crashed: its supervisor brings it back.
+    :exit, _reason -> await_restart(dspex, deadline)
   end
 
-  defp unavailable(dspex, what), do: Error.new(:unavailable, "the server of #{inspect(dspex)} #{what}")
+  defp await_restart(dspex, deadline) do
+    if Clock.remaining_ms(deadline) == 0 do
+      {:error, unavailable(dspex)}
+    else
+      Process.sleep(@restart_ms)
+      wire(dspex, deadline)
+    end
+  end
+
+  defp unavailable(dspex) do
+    Error.new(:unavailable, "the server of #{inspect(dspex)} did not become ready in the call's time")
+  end
 
   @doc "Says goodbye, waits until the server has left, and stays down."
   @spec stop(atom(), pos_integer()) :: :ok
@@ -317,6 +334,7 @@ defmodule DSPex.Connection do
     %{options: options, wire: wire} = data
     {:ok, pid} = HostFunction.start(options.name, options.functions, wire, envelope, payload)
     monitor = Process.monitor(pid)
+    HostFunction.go(pid)
     callbacks = Map.put(data.callbacks, envelope.id, {pid, monitor})
     {:keep_state, %{data | callbacks: callbacks, tasks: Map.put(data.tasks, monitor, envelope.id)}}
   end

@@ -7,16 +7,25 @@ defmodule DSPex.HostFunction do
   @default_deadline_ms 120_000
 
   @doc false
+  # The task waits for `go/1`, so that whoever wants to hear of its end can monitor it first.
   @spec start(atom(), map(), Wire.t(), Envelope.t(), binary()) :: {:ok, pid()}
   def start(dspex, functions, wire, envelope, payload) do
     supervisor = DSPex.Instance.functions(dspex)
 
     Task.Supervisor.start_child(
       supervisor,
-      fn -> answer(dspex, functions, wire, envelope, payload) end,
+      fn ->
+        receive do
+          :go -> answer(dspex, functions, wire, envelope, payload)
+        end
+      end,
       restart: :temporary
     )
   end
+
+  @doc false
+  @spec go(pid()) :: :go
+  def go(pid), do: Kernel.send(pid, :go)
 
   defp answer(dspex, functions, wire, envelope, payload) do
     deadline = Clock.now_ms() + deadline_ms(envelope.meta)

@@ -86,7 +86,12 @@ defmodule DSPex.Test do
         {:error, reason}
 
       _ ->
-        pid = spawn(fn -> serve(%{owner: owner, flag: flag, settings: settings, calls: %{}}) end)
+        pid =
+          spawn(fn ->
+            Process.monitor(owner)
+            serve(%{owner: owner, flag: flag, settings: settings, calls: %{}})
+          end)
+
         {:ok, %__MODULE__{pid: pid, busy: flag}}
     end
   end
@@ -128,6 +133,10 @@ defmodule DSPex.Test do
 
       {:exit, reason} ->
         tell(state.owner, {__MODULE__, self(), {:closed, reason}})
+
+      # Its standard input ended.
+      {:DOWN, _monitor, :process, _owner, _reason} ->
+        :ok
     end
   end
 

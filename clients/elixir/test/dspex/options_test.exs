@@ -1,0 +1,76 @@
+defmodule DSPex.OptionsTest do
+  @moduledoc "Mistakes in options are told with key, expectation and what came."
+  use ExUnit.Case, async: true
+
+  alias DSPex.Options
+
+  defp call_mistake(options) do
+    assert {:error, error} = Options.call(options)
+    {error.type, error.details["field"]}
+  end
+
+  defp instance_mistake(options) do
+    assert {:error, error} = Options.instance([name: X] ++ options)
+    error.details["field"]
+  end
+
+  test "options of a call" do
+    for bad <- [
+          timeout: 0,
+          lm: 3,
+          config: 1,
+          adapter: :yaml,
+          lane: :fast,
+          priority: 10,
+          tenant: "",
+          parent: 1,
+          credit: 0
+        ] do
+      assert call_mistake([bad]) == {:invalid_argument, to_string(elem(bad, 0))}
+    end
+
+    assert call_mistake(:none) == {:invalid_argument, "options"}
+    assert {:ok, %{timeout: 5}} = Options.call(timeout: 5, lm: "fast", lane: :batch, config: [n: 2])
+  end
+
+  test "options of an instance" do
+    bad = [
+      command: "dspex",
+      args: [1],
+      env: [1],
+      lms: 1,
+      functions: %{"f" => 1},
+      secrets: %{"k" => 1},
+      notes: [:all]
+    ]
+
+    for {key, value} <- bad, do: assert(instance_mistake([{key, value}]) == to_string(key))
+    assert instance_mistake(lms: %{"a" => 1}) == "lms.a"
+    assert instance_mistake(colour: 1) == "colour"
+    assert instance_mistake(max_frame_bytes: 100) == "max_frame_bytes"
+  end
+
+  test "language models may be just their names" do
+    assert {:ok, options} =
+             Options.instance(
+               name: X,
+               lms: %{default: "sim/default", b: [model: "sim/b", options: [seed: 1]]}
+             )
+
+    assert options.lms == %{
+             "default" => %{"model" => "sim/default"},
+             "b" => %{"model" => "sim/b", "options" => %{seed: 1}}
+           }
+  end
+
+  test "a wrong option of an instance raises where it is started" do
+    assert_raise ArgumentError, ~r/colour: expected one of/, fn -> DSPex.start_link(name: X, colour: 1) end
+  end
+
+  test "secrets are not in what is printed" do
+    {:ok, options} = Options.instance(name: X, secrets: %{"key" => "sk-123"}, env: %{"KEY" => "sk-123"})
+    refute inspect(options) =~ "sk-123"
+    refute inspect(DSPex.child_spec(name: X, secrets: %{"key" => "sk-123"})) =~ "sk-123"
+    assert options.secrets.() == %{"key" => "sk-123"}
+  end
+end

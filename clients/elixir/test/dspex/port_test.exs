@@ -1,0 +1,80 @@
+defmodule DSPex.PortTest do
+  @moduledoc "A real port with a scripted server behind it: pipes, exits, and text on the wire."
+  use ExUnit.Case, async: true
+
+  import DSPex.Instances
+
+  @moduletag :capture_log
+
+  test "values go there and back", %{test: name} do
+    faked(name, "echo")
+    value = %{"text" => String.duplicate("ü", 100_000), "list" => Enum.to_list(1..1_000)}
+    assert DSPex.echo(name, value) == {:ok, value}
+  end
+
+  test "500 calls at once get their own answers", %{test: name} do
+    faked(name, "echo")
+
+    tasks =
+      for number <- 1..500,
+          do: Task.async(fn -> DSPex.echo!(name, %{"n" => number, "pad" => :binary.copy("x", 2_000)}) end)
+
+    assert tasks |> Task.await_many() |> Enum.map(& &1["n"]) == Enum.to_list(1..500)
+  end
+
+  test "frames larger than all buffers pass in both directions at once", %{test: name} do
+    faked(name, "echo")
+    big = String.duplicate("x", 6_000_000)
+    tasks = for _ <- 1..4, do: Task.async(fn -> DSPex.echo!(name, big) == big end)
+    assert Task.await_many(tasks, 30_000) == [true, true, true, true]
+  end
+
+  test "a server that dies fails the call, with its status", %{test: name} do
+    faked(name, "dies")
+    assert {:error, %{type: :connection_lost, message: message}} = DSPex.ping(name)
+    assert message =~ ~r/status 3|its pipe/
+    # The next attempt finds a new server.
+    assert {:error, %{type: :connection_lost}} = DSPex.ping(name)
+  end
+
+  test "a server that cannot start leaves calls their own time", %{test: name} do
+    faked(name, "exits")
+    assert {:error, %{type: :unavailable}} = DSPex.ping(name, nil, timeout: 100)
+  end
+
+  test "a server that is mute is found out by silence", %{test: name} do
+    faked(name, "mute", probe_after: 20, silence_timeout: 50)
+    assert {:error, %{type: :connection_lost}} = DSPex.ping(name, nil, timeout: 10_000)
+  end
+
+  test "a server that never answers hello is replaced", %{test: name} do
+    faked(name, "silent", handshake_timeout: 50)
+    assert {:error, %{type: :unavailable}} = DSPex.ping(name, nil, timeout: 150)
+  end
+
+  test "text before the first frame ends in a time-out, not in a hang", %{test: name} do
+    faked(name, "garbage", handshake_timeout: 100)
+    assert {:error, %{type: :unavailable}} = DSPex.ping(name, nil, timeout: 250)
+  end
+
+  test "text between frames is found out by silence", %{test: name} do
+    faked(name, "text", probe_after: 20, silence_timeout: 50)
+    assert {:error, %{type: :connection_lost}} = DSPex.ping(name, nil, timeout: 10_000)
+  end
+
+  test "a server that does not read keeps nobody longer than their time", %{test: name} do
+    faked(name, "deaf", silence_timeout: 60_000)
+    big = :binary.copy("x", 9_000_000)
+    tasks = for _ <- 1..3, do: Task.async(fn -> DSPex.echo(name, big, timeout: 300) end)
+    for outcome <- Task.await_many(tasks), do: assert({:error, %{type: :deadline}} = outcome)
+  end
+
+  test "stopping leaves no process behind", %{test: name} do
+    faked(name, "echo")
+    assert DSPex.ping(name, 1) == {:ok, 1}
+    {:ok, wire} = DSPex.OpenCalls.wire(name)
+    {:os_pid, os_pid} = Port.info(wire.handle, :os_pid)
+    assert DSPex.stop(name) == :ok
+    refute File.exists?("/proc/#{os_pid}")
+  end
+end
