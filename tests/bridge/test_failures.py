@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import dspy
 import pydantic
@@ -11,6 +12,7 @@ import pytest
 from dspex_bridge.failures import MAX_MESSAGE_CHARACTERS, redact, register_secret, to_failure
 from dspex_protocol import DSPexError, encode_failure, error
 
+SIGNATURE: Any = dspy.Signature  # calling it makes a class
 PROMPT = "the patient's name is Jane"
 
 
@@ -74,9 +76,8 @@ def test_no_language_model_is_told_as_such() -> None:
 
 def test_an_unfitting_answer_names_fields_but_quotes_nothing() -> None:
     """The adapter and which fields are missing; the model's text stays in the worker."""
-    raised = dspy.AdapterParseError(
-        "JSONAdapter", dspy.Signature("q -> a, b"), PROMPT, parsed_result={"a": PROMPT}
-    )
+    parsed: Any = {"a": PROMPT}
+    raised = dspy.AdapterParseError("JSONAdapter", SIGNATURE("q -> a, b"), PROMPT, parsed_result=parsed)
     failure = to_failure(raised)
     assert "prediction_failed" == failure.code
     assert {"adapter": "JSONAdapter", "missing": ["b"]} == failure.details
@@ -86,7 +87,7 @@ def test_an_unfitting_answer_names_fields_but_quotes_nothing() -> None:
 def test_a_value_of_the_wrong_type_names_its_field() -> None:
     """As DSPy's own adapter raises it."""
     with pytest.raises(dspy.AdapterParseError) as raised:
-        dspy.ChatAdapter().parse(dspy.Signature("q -> a: int"), f"[[ ## a ## ]]\n{PROMPT}\n")
+        dspy.ChatAdapter().parse(SIGNATURE("q -> a: int"), f"[[ ## a ## ]]\n{PROMPT}\n")
     failure = to_failure(raised.value)
     assert {"adapter": "ChatAdapter", "field": "a"} == failure.details
     assert PROMPT.encode() not in encode_failure(failure)

@@ -117,7 +117,7 @@ def trained() -> dspy.Module:
 def test_state_survives_the_wire() -> None:
     """Instructions and demos, with images still images, into a module fresh from its spec."""
     state = over_the_wire(dump_state(trained()))
-    template = build_module("ChainOfThought", "question, photo: image -> answer: int", {})
+    template: Any = build_module("ChainOfThought", "question, photo: image -> answer: int", {})
     loaded: Any = load_state(template, state)
     assert "Count." == loaded.predict.signature.instructions
     assert dspy.Image("https://example.test/a.png") == loaded.predict.demos[0].photo
@@ -129,6 +129,7 @@ def test_state_survives_the_wire() -> None:
 def test_state_can_be_loaded_any_number_of_times() -> None:
     """DSPy's own load of one object ends in RecursionError after 140 times."""
     module, state = trained(), dump_state(trained())
+    loaded = module
     for _ in range(160):
         loaded = load_state(module, state)
     assert state == dump_state(loaded)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ from dspex_protocol import DSPexError, Tagged, encode_value
 
 
 def signature(
-    *inputs: dict[str, object], outputs: object = ({"name": "answer"},), **rest: object
+    *inputs: Mapping[str, object], outputs: object = ({"name": "answer"},), **rest: object
 ) -> dict[str, object]:
     return {"inputs": list(inputs), "outputs": list(outputs), **rest}  # type: ignore[call-overload]
 
@@ -47,7 +47,8 @@ def signature(
 )
 def test_a_plain_string_means_what_it_means_in_dspy(text: str) -> None:
     """The same names in the same order, with equal types and the same default instructions."""
-    theirs = dspy.Signature(text)
+    make: Any = dspy.Signature  # calling it makes a class
+    theirs = make(text)
     ours = build_signature(text.replace("dspy.Image", "Image"))
     for side in ("input_fields", "output_fields"):
         expected = {name: field.annotation for name, field in getattr(theirs, side).items()}
@@ -57,7 +58,8 @@ def test_a_plain_string_means_what_it_means_in_dspy(text: str) -> None:
 
 def test_constraints_are_those_of_the_same_class_in_dspy() -> None:
     """What DSPy tells the model and what pydantic checks, field by field."""
-    theirs = dspy.make_signature(
+    make: Any = dspy.make_signature
+    theirs = make(
         {
             "k": (int, dspy.InputField(ge=1, lt=10, multiple_of=2, default=4)),
             "name": (str, dspy.InputField(desc="who", min_length=1, max_length=5)),
@@ -89,7 +91,8 @@ def test_constraints_are_those_of_the_same_class_in_dspy() -> None:
 def test_a_pattern_is_told_to_the_model() -> None:
     """DSPy mentions the other constraints only."""
     built = build_signature(signature(outputs=[{"name": "code", "pattern": "^[A-Z]+$", "max_length": 3}]))
-    told = built.output_fields["code"].json_schema_extra["constraints"]
+    extra: Any = built.output_fields["code"].json_schema_extra
+    told = extra["constraints"]
     assert "maximum length: 3, matching the regular expression: ^[A-Z]+$" == told
 
 
@@ -222,7 +225,7 @@ def test_hostile_maps_run_nothing(events: list[str]) -> None:
     assert not {"import", "compile", "exec", "open", "os.system", "subprocess.Popen"} & set(events)
 
 
-PLACES: tuple[Any, ...] = (
+PLACES: tuple[Callable[[str], object], ...] = (
     lambda evil: signature({"name": "a", "type": evil}),
     lambda evil: signature({"name": evil}),
     lambda evil: signature({"name": "a", "type": {"kind": evil}}),

@@ -6,6 +6,7 @@ import datetime as dt
 import uuid
 from decimal import Decimal
 from enum import Enum, StrEnum
+from typing import Any
 
 import dspy
 import numpy as np
@@ -23,6 +24,10 @@ def there_and_back(value: object) -> object:
     return from_wire(decode_value(encode_value(to_wire(value))))
 
 
+# Their decorator hides their types.
+MakeDocument: Any = Document
+MakeCitations: Any = Citations
+
 OBJECTS = [
     dspy.Image("https://example.test/a.png"),
     dspy.Image("data:image/png;base64,AAAA"),
@@ -33,8 +38,8 @@ OBJECTS = [
     code_class("java")(code="int x;"),
     dspy.Reasoning(content="because"),
     dspy.ToolCalls.from_dict_list([{"name": "search", "args": {"query": "x", "k": 3}}]),
-    Document(data="text", title="A"),
-    Citations.from_dict_list(
+    MakeDocument(data="text", title="A"),
+    MakeCitations.from_dict_list(
         [{"cited_text": "x", "document_index": 0, "start_char_index": 0, "end_char_index": 1}]
     ),
 ]
@@ -87,9 +92,10 @@ def test_a_prediction_keeps_completions_and_usage() -> None:
     """Every completion, and the fields of the first."""
     prediction = dspy.Prediction.from_completions([{"answer": "a"}, {"answer": "b"}])
     prediction.set_lm_usage({"openai/x": {"total_tokens": 3}})
-    back = there_and_back(prediction)
+    back: Any = there_and_back(prediction)
     assert isinstance(back, dspy.Prediction)
-    assert ["a", "b"] == back.completions.answer
+    completions: Any = back.completions
+    assert ["a", "b"] == completions.answer
     assert {"openai/x": {"total_tokens": 3}} == back.get_lm_usage()
     assert "a" == back.answer
 
