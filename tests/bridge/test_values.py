@@ -35,6 +35,7 @@ OBJECTS = [
     dspy.File(file_id="file-1", filename="a.pdf"),
     dspy.History(messages=[{"question": "why", "picture": dspy.Image("https://example.test/a.png")}]),
     dspy.Code(code="x = 1"),
+    dspy.Code.model_construct(code="say:\n```python\nx\n```\n"),  # text around a fence is kept
     code_class("java")(code="int x;"),
     dspy.Reasoning(content="because"),
     dspy.ToolCalls.from_dict_list([{"name": "search", "args": {"query": "x", "k": 3}}]),
