@@ -21,6 +21,7 @@ from dspex_protocol.limits import VERSION
 from dspex_protocol.records import Doc, describe, read
 
 from . import failpoints
+from .adapters import ADAPTERS, DEFAULT
 from .calls import RunningCall
 from .lms import LanguageModels
 from .modules import check_config, describe_modules, describe_types
@@ -148,11 +149,10 @@ async def _predict(worker: Worker, call: RunningCall, what: Predict) -> object:
     inputs = check_inputs(program.signature, what.inputs)
     settings: dict[str, object] = {
         "lm": worker.lms.get(what.lm),
+        "adapter": ADAPTERS[what.adapter or DEFAULT],
         "disable_history": True,  # it would keep 10,000 prompts in memory
         "trace": None,
     }
-    if what.adapter is not None:
-        settings["adapter"] = _ADAPTERS[what.adapter]()
     if what.config:
         inputs["config"] = check_config(what.config)
     failpoints.passed("predict.begin")
@@ -199,13 +199,6 @@ async def run_module(
         return await module.acall(**inputs)
     work = functools.partial(copy_context().run, module, **inputs)
     return await asyncio.get_running_loop().run_in_executor(threads, work)
-
-
-_ADAPTERS: Final[dict[str, Callable[[], dspy.Adapter]]] = {
-    "chat": dspy.ChatAdapter,
-    "json": dspy.JSONAdapter,
-    "xml": dspy.XMLAdapter,
-}
 
 
 def describe_operations(operations: Mapping[str, Operation]) -> dict[str, object]:

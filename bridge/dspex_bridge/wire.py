@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from dspex_protocol import FrameDecoder, Outbox, Oversized
+from dspex_protocol import FrameDecoder, Outbox, Oversized, WireError
 
 from . import failpoints
 
@@ -115,5 +115,9 @@ class Wire:
             self._on_end()
             return
         self._flush_due = True  # no call_soon: the flush below takes all that is sent now
-        self._on_bodies(self._decoder.feed(data))
+        try:
+            self._on_bodies(self._decoder.feed(data))
+        except WireError:  # the supervisor writes no such thing: this process has no master left
+            self._loop.remove_reader(self._descriptor)
+            self._on_end()
         self.flush()

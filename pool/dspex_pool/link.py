@@ -93,6 +93,7 @@ class Link:
                 self._loop.add_writer(self._write_fd, self._resume)
             except OSError:
                 self._end(None)
+                return  # not another try: `_end` itself may be what is writing its last frame
 
     def _resume(self) -> None:
         self._loop.remove_writer(self._write_fd)
@@ -121,6 +122,8 @@ class Link:
         try:
             bodies = self._decoder.feed(data)
         except WireError as reason:
+            if self._decoder.complete:  # they came before the fault
+                self.on_bodies(self._decoder.complete)
             self._end(reason)
             return False
         if bodies:

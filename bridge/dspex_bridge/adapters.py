@@ -1,0 +1,62 @@
+"""DSPy's adapters, with the part of the prompt that never changes written once.
+
+DSPy writes the system message and the reminder of the output format anew for each call,
+though they depend on the signature alone: a third of the time of a prediction. These
+subclasses remember both; the messages stay the same to the letter (a test compares them).
+
+A signature is a class and is treated as immutable, as DSPy's own `with_…` methods do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import dspy
+
+_Texts = WeakKeyDictionary[type[dspy.Signature], str]
+
+
+class _Remembering(dspy.Adapter):
+    """The memory, to be put before one of DSPy's adapters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._system: _Texts = WeakKeyDictionary()
+        self._reminder: _Texts = WeakKeyDictionary()
+
+    def format_system_message(self, signature: type[dspy.Signature]) -> str:
+        """As the adapter behind this one."""
+        return _remembered(self._system, signature, super().format_system_message)
+
+    def user_message_output_requirements(self, signature: type[dspy.Signature]) -> str:
+        """As the adapter behind this one."""
+        write = super().user_message_output_requirements  # type: ignore[misc]
+        return _remembered(self._reminder, signature, write)
+
+
+class ChatAdapter(_Remembering, dspy.ChatAdapter):
+    """`dspy.ChatAdapter` with a memory."""
+
+
+class JSONAdapter(_Remembering, dspy.JSONAdapter):
+    """`dspy.JSONAdapter` with a memory."""
+
+
+class XMLAdapter(_Remembering, dspy.XMLAdapter):
+    """`dspy.XMLAdapter` with a memory."""
+
+
+def _remembered(texts: _Texts, signature: type[dspy.Signature], write: Callable[[Any], str]) -> str:
+    text = texts.get(signature)
+    if text is None:
+        text = texts[signature] = write(signature)
+    return text
+
+
+DEFAULT: Final = "chat"
+"""DSPy's own default."""
+
+ADAPTERS: Final[dict[str, dspy.Adapter]] = {"chat": ChatAdapter(), "json": JSONAdapter(), "xml": XMLAdapter()}
+"""By their names on the wire. They keep nothing of a call, so all calls share them."""

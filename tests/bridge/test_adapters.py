@@ -1,0 +1,44 @@
+"""The adapters that remember write what DSPy's own write, to the letter."""
+
+from __future__ import annotations
+
+import dspy
+import pytest
+from dspex_bridge.adapters import ADAPTERS
+from dspex_bridge.signatures import build_signature
+
+DSPY_ADAPTERS = {"chat": dspy.ChatAdapter, "json": dspy.JSONAdapter, "xml": dspy.XMLAdapter}
+
+SIGNATURES = (
+    "question -> answer",
+    "question: str, k: int = 3 -> answer: list[str], score: float",
+    {
+        "instructions": "Sort the ticket.\nBe terse.",
+        "inputs": [{"name": "ticket", "desc": "what the customer wrote"}],
+        "outputs": [
+            {"name": "kind", "enum": ["bug", "wish"]},
+            {"name": "urgency", "type": "int", "ge": 0, "le": 10},
+        ],
+    },
+)
+
+
+@pytest.mark.parametrize("name", sorted(ADAPTERS))
+@pytest.mark.parametrize("description", SIGNATURES, ids=("plain", "typed", "constrained"))
+def test_messages_are_those_of_dspy(name: str, description: object) -> None:
+    """First and later prompts, with and without demos, equal DSPy's own."""
+    signature = build_signature(description)
+    inputs = {field: f"value of {field}" for field in signature.input_fields}
+    demo = {field: "x" for field in signature.fields}
+    for demos in ([], [demo], []):
+        expected = DSPY_ADAPTERS[name]().format(signature, demos, inputs)
+        assert expected == ADAPTERS[name].format(signature, demos, inputs)
+
+
+def test_signatures_do_not_share_a_memory() -> None:
+    """Two signatures that differ in their instructions alone get prompts of their own."""
+    one = build_signature("question -> answer")
+    other = one.with_instructions("Answer in French.")
+    prompts = [ADAPTERS["chat"].format(signature, [], {"question": "?"})[0]["content"] for signature in (one, other)]
+    assert "Answer in French." not in prompts[0]
+    assert "Answer in French." in prompts[1]
