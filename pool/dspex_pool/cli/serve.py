@@ -37,10 +37,9 @@ def run(arguments: list[str]) -> int:
 
     stand_guard(wire_in, wire_out)
 
-    from dspex_protocol import DSPexError
-
     from dspex_pool.config import read_config
     from dspex_pool.server import serve
+    from dspex_protocol import DSPexError
 
     try:
         config = read_config(os.environ, read_flags(arguments))
@@ -57,9 +56,8 @@ def read_flags(arguments: list[str]) -> dict[str, str]:
     Raises:
         CallerError: `invalid_argument` naming the flag.
     """
-    from dspex_protocol import error, invalid_argument
-
     from dspex_pool.config import describe_settings
+    from dspex_protocol import error, invalid_argument
 
     names = {str(setting["flag"]): str(setting["name"]) for setting in describe_settings()}
     flags: dict[str, str] = {}

@@ -17,4 +17,4 @@ def run(arguments: list[str]) -> NoReturn:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(BRIDGE[0], [*BRIDGE, "sim-lm", *arguments])
+    os.execv(BRIDGE[0], [*BRIDGE, "sim-lm", *arguments])  # noqa: S606  (a shell would be in the way)
