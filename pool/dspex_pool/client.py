@@ -160,6 +160,7 @@ class Client:
         lms: Mapping[str, object] | None = None,
         secrets: Mapping[str, str] | None = None,
         notes: Sequence[str] = (),
+        stderr: int | None = None,
     ) -> AsyncIterator[Self]:
         """Start a server, greet it, and end it afterwards.
 
@@ -171,12 +172,17 @@ class Client:
             lms: Language models by name; docs/protocol.md section 7.3.
             secrets: Values that they refer to.
             notes: Which NOTEs are wanted.
+            stderr: Descriptor for the server's log; by default this process's own stderr.
         """
         argv = [*(command or (sys.executable, "-m", "dspex_pool", "serve")), *flags]
         server_in, our_out = os.pipe()
         our_in, server_out = os.pipe()
         process = await asyncio.create_subprocess_exec(
-            *argv, stdin=server_in, stdout=server_out, env={**os.environ, **(environment or {})}
+            *argv,
+            stdin=server_in,
+            stdout=server_out,
+            stderr=stderr,
+            env={**os.environ, **(environment or {})},
         )
         os.close(server_in)
         os.close(server_out)
@@ -400,8 +406,8 @@ class Client:
         _callback_id.set(call_id)
         try:
             result = encode_value(await self._apply(decode_value(payload)))
-        except DSPexError as failure:
-            self._send(encode(FAIL, call_id, None, {}, encode_failure(failure)))
+        except DSPexError as refusal:
+            self._send(encode(FAIL, call_id, None, {}, encode_failure(refusal)))
         except Exception as reason:  # the function's own; the task ends here and reports it
             failure = error("function_failed", f"{type(reason).__name__}: {reason}")
             self._send(encode(FAIL, call_id, None, {}, encode_failure(failure)))
