@@ -64,6 +64,7 @@ defmodule DSPex.PortTest do
 
   test "a server that does not read keeps nobody longer than their time", %{test: name} do
     faked(name, "deaf", silence_timeout: 60_000)
+    {:ok, _wire} = DSPex.Connection.wire(name, DSPex.Clock.now_ms() + 30_000)
     big = :binary.copy("x", 9_000_000)
     tasks = for _ <- 1..3, do: Task.async(fn -> DSPex.echo(name, big, timeout: 300) end)
     for outcome <- Task.await_many(tasks), do: assert({:error, %{type: :deadline}} = outcome)
