@@ -18,34 +18,74 @@ import dspy
 _Texts = WeakKeyDictionary[type[dspy.Signature], str]
 
 
-class _Remembering(dspy.Adapter):
-    """The memory, to be put before one of DSPy's adapters."""
+class _Memory:
+    """What one adapter has written before.
+
+    Not a base class of the adapters: `dspy.Adapter` gives each of its subclasses wrapped
+    copies of its own methods, which would hide those of the adapter behind.
+    """
+
+    __slots__ = ("_reminder", "_system")
 
     def __init__(self) -> None:
-        super().__init__()
         self._system: _Texts = WeakKeyDictionary()
         self._reminder: _Texts = WeakKeyDictionary()
 
-    def format_system_message(self, signature: type[dspy.Signature]) -> str:
-        """As the adapter behind this one."""
-        return _remembered(self._system, signature, super().format_system_message)
+    def system(self, signature: type[dspy.Signature], write: Callable[[Any], str]) -> str:
+        """The system message."""
+        return _remembered(self._system, signature, write)
 
-    def user_message_output_requirements(self, signature: type[dspy.Signature]) -> str:
-        """As the adapter behind this one."""
-        write = super().user_message_output_requirements  # type: ignore[misc]
+    def reminder(self, signature: type[dspy.Signature], write: Callable[[Any], str]) -> str:
+        """What the last message says of the output's form."""
         return _remembered(self._reminder, signature, write)
 
 
-class ChatAdapter(_Remembering, dspy.ChatAdapter):
+class ChatAdapter(dspy.ChatAdapter):
     """`dspy.ChatAdapter` with a memory."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._memory = _Memory()
 
-class JSONAdapter(_Remembering, dspy.JSONAdapter):
+    def format_system_message(self, signature: type[dspy.Signature]) -> str:
+        """As `dspy.ChatAdapter`."""
+        return self._memory.system(signature, super().format_system_message)
+
+    def user_message_output_requirements(self, signature: type[dspy.Signature]) -> str:
+        """As `dspy.ChatAdapter`."""
+        return self._memory.reminder(signature, super().user_message_output_requirements)
+
+
+class JSONAdapter(dspy.JSONAdapter):
     """`dspy.JSONAdapter` with a memory."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._memory = _Memory()
 
-class XMLAdapter(_Remembering, dspy.XMLAdapter):
+    def format_system_message(self, signature: type[dspy.Signature]) -> str:
+        """As `dspy.JSONAdapter`."""
+        return self._memory.system(signature, super().format_system_message)
+
+    def user_message_output_requirements(self, signature: type[dspy.Signature]) -> str:
+        """As `dspy.JSONAdapter`."""
+        return self._memory.reminder(signature, super().user_message_output_requirements)
+
+
+class XMLAdapter(dspy.XMLAdapter):
     """`dspy.XMLAdapter` with a memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._memory = _Memory()
+
+    def format_system_message(self, signature: type[dspy.Signature]) -> str:
+        """As `dspy.XMLAdapter`."""
+        return self._memory.system(signature, super().format_system_message)
+
+    def user_message_output_requirements(self, signature: type[dspy.Signature]) -> str:
+        """As `dspy.XMLAdapter`."""
+        return self._memory.reminder(signature, super().user_message_output_requirements)
 
 
 def _remembered(texts: _Texts, signature: type[dspy.Signature], write: Callable[[Any], str]) -> str:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import re
 import threading
+import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -20,6 +22,7 @@ from dspy.utils import exceptions as dspy_errors
 from dspex_protocol.errors import DSPexError, error
 
 MAX_MESSAGE_CHARACTERS: Final = 300
+MAX_FRAMES: Final = 5
 MAX_SCANNED_CHARACTERS: Final = 64 * 1024
 _MAX_CAUSES: Final = 16
 
@@ -221,7 +224,13 @@ def _program_failed(exc: BaseException) -> DSPexError:
     name = type(exc).__name__
     text = _text_of(exc)
     message = _short(f"the program raised {name}: {text}" if text else f"the program raised {name}")
-    return error("program_failed", message, details={"class": name})
+    return error("program_failed", message, details={"class": name, "where": _where(exc)})
+
+
+def _where(exc: BaseException) -> list[str]:
+    """The innermost frames as `file:line function`: places in code, never values."""
+    frames = traceback.extract_tb(exc.__traceback__)[-MAX_FRAMES:]
+    return [f"{os.path.basename(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames]
 
 
 def _text_of(exc: BaseException) -> str:

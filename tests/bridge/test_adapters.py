@@ -42,3 +42,17 @@ def test_signatures_do_not_share_a_memory() -> None:
     prompts = [ADAPTERS["chat"].format(signature, [], {"question": "?"})[0]["content"] for signature in (one, other)]
     assert "Answer in French." not in prompts[0]
     assert "Answer in French." in prompts[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("chat", "[[ ## answer ## ]]\nyes\n\n[[ ## completed ## ]]"),
+        ("json", '{"answer": "yes"}'),
+        ("xml", "<answer>yes</answer>"),
+    ],
+)
+def test_answers_are_read_as_dspy_reads_them(name: str, answer: str) -> None:
+    """Remembering what is written leaves reading alone."""
+    signature = build_signature("question -> answer")
+    assert {"answer": "yes"} == ADAPTERS[name].parse(signature, answer)
