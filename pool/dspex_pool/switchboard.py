@@ -138,7 +138,9 @@ class Switchboard:
             self._waiting.add(call)
 
     def _check_method(self, method: str) -> None:
-        if method in HOP_METHODS or (self._methods and method not in self._methods and method != "program.create"):
+        if method in HOP_METHODS or (
+            self._methods and method not in self._methods and method != "program.create"
+        ):
             known = sorted((self._methods | OWN_METHODS.keys()) - HOP_METHODS)
             raise error(
                 "unknown_method",
@@ -183,7 +185,8 @@ class Switchboard:
 
     def _check_room(self, payload: bytes) -> None:
         if self._broken is not None and not self._workers:
-            raise self._broken
+            # Raised again and again, it would collect the stack of each time.
+            raise self._broken.with_traceback(None)
         full = len(self._waiting) >= self._config.max_queue and not self._has_room()
         if full or self._open_bytes + len(payload) > self._config.max_open_bytes:
             self.counters.overloaded += 1
@@ -485,7 +488,7 @@ class Switchboard:
         now_s = self._clock()
         for thing in self._wheel.due(now_s):
             match thing:
-                case Call():
+                case Call() if thing.session is not None:  # else what was due with it ended it
                     self._deadline_passed(thing)
                 case CancelAnswer(call=call) if call.state is CallState.CANCELLING:
                     self._give_up(call, _cancelled("left"))

@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+
 from dspex_pool.link import Link
 from dspex_protocol import FrameDecoder, Oversized, WireError, encode_frame
 
