@@ -22,7 +22,7 @@ would be refused with two. A call that really kills costs one worker more.
 """
 
 MAX_UNSTARTED_SENDS: Final = 10
-"""How often a call that no worker has begun is sent again: a bound, never met in practice."""
+"""How often a call is sent at most: a bound, met only by what kills before it has begun."""
 
 
 class Call:
@@ -132,12 +132,15 @@ def after_death(call: Call, *, started: bool, has_effects: bool) -> AfterDeath:
     """
     if call.session is None:
         return AfterDeath.DROP
-    if not started and call.attempt < MAX_UNSTARTED_SENDS:
-        return AfterDeath.RESEND
-    if call.committed or has_effects:
+    if call.committed:  # whether the worker had said that it began or not
         return AfterDeath.FAIL
-    if call.deaths + 1 >= MAX_DEATHS:
-        return AfterDeath.POISONED
+    # What runs inline is never announced as begun, and may be what kills.
+    if call.attempt >= MAX_UNSTARTED_SENDS or call.deaths + started >= MAX_DEATHS:
+        return AfterDeath.FAIL if has_effects else AfterDeath.POISONED
+    if not started:
+        return AfterDeath.RESEND
+    if has_effects:
+        return AfterDeath.FAIL
     return AfterDeath.REPEAT
 
 
@@ -157,9 +160,15 @@ def died_under(call: Call, worker_number: int, reason: str) -> DSPexError:
 
 def poisoned(call: Call, reason: str) -> DSPexError:
     """The error of a call under which too many workers died."""
+    deaths = max(call.deaths, call.attempt)
     return error(
         "poisoned",
-        f"{call.method} was running in {MAX_DEATHS} workers when they died (last: {reason}); it is not tried again",
-        details={"deaths": MAX_DEATHS, "method": call.method, "payload_bytes": len(call.payload), "reason": reason},
+        f"{call.method} was in {deaths} workers when they died (last: {reason}); it is not tried again",
+        details={
+            "deaths": deaths,
+            "method": call.method,
+            "payload_bytes": len(call.payload),
+            "reason": reason,
+        },
         maybe_executed=True,
     )
