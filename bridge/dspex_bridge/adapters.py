@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import dspy
 
+_ONLY_TEXT: Final = frozenset((str,))
 _Texts = WeakKeyDictionary[type[dspy.Signature], str]
 
 
@@ -54,6 +55,26 @@ class ChatAdapter(dspy.ChatAdapter):
     def user_message_output_requirements(self, signature: type[dspy.Signature]) -> str:
         """As `dspy.ChatAdapter`."""
         return self._memory.reminder(signature, super().user_message_output_requirements)
+
+    def format_user_message_content(
+        self,
+        signature: type[dspy.Signature],
+        inputs: dict[str, Any],
+        prefix: str = "",
+        suffix: str = "",
+        main_request: bool = False,
+    ) -> str:
+        """As `dspy.ChatAdapter`.
+
+        Plain text is put in as it is: DSPy builds a pydantic serializer for each value,
+        which gives the same text 60 µs later.
+        """
+        if _ONLY_TEXT.issuperset(map(type, inputs.values())):
+            sections = [f"[[ ## {name} ## ]]\n{inputs[name]}" for name in signature.input_fields if name in inputs]
+            reminder = self.user_message_output_requirements(signature) if main_request else None
+            last = [suffix] if reminder is None else [reminder, suffix]
+            return "\n\n".join([prefix, *sections, *last]).strip()
+        return super().format_user_message_content(signature, inputs, prefix, suffix, main_request)
 
 
 class JSONAdapter(dspy.JSONAdapter):

@@ -6,6 +6,8 @@ import dspy
 import pytest
 from dspex_bridge.adapters import ADAPTERS
 from dspex_bridge.signatures import build_signature
+from hypothesis import given
+from hypothesis import strategies as st
 
 DSPY_ADAPTERS = {"chat": dspy.ChatAdapter, "json": dspy.JSONAdapter, "xml": dspy.XMLAdapter}
 
@@ -33,6 +35,15 @@ def test_messages_are_those_of_dspy(name: str, description: object) -> None:
     for demos in ([], [demo], []):
         expected = DSPY_ADAPTERS[name]().format(signature, demos, inputs)
         assert expected == ADAPTERS[name].format(signature, demos, inputs)
+
+
+@given(question=st.text(), context=st.text(), prefix=st.sampled_from(("", "Before.")), main=st.booleans())
+def test_plain_text_is_written_as_dspy_writes_it(question: str, context: str, prefix: str, main: bool) -> None:
+    """The short way for text gives the same message for any text."""
+    signature = build_signature("question, context -> answer")
+    inputs = {"question": question, "context": context}
+    expected = dspy.ChatAdapter().format_user_message_content(signature, inputs, prefix, "", main)
+    assert expected == ADAPTERS["chat"].format_user_message_content(signature, inputs, prefix, "", main)
 
 
 def test_signatures_do_not_share_a_memory() -> None:
