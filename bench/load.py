@@ -26,7 +26,13 @@ class Load:
     FIRST_ID = 1 << 32  # apart from the client's own ids
 
     def __init__(
-        self, client: Client, method: str, meta: Meta, payload: Callable[[int], bytes], total: int, outstanding: int
+        self,
+        client: Client,
+        method: str,
+        meta: Meta,
+        payload: Callable[[int], bytes],
+        total: int,
+        outstanding: int,
     ) -> None:
         self._client = client
         self._link: Link = client.link

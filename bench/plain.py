@@ -14,6 +14,7 @@ import sys
 import time
 
 import dspy
+
 from dspex_bridge.lms import LanguageModels
 from dspex_protocol import LMConfig
 
@@ -32,7 +33,7 @@ async def main(count: int, outstanding: int, start_at: float) -> None:
     predict = dspy.Predict(SIGNATURE)
     with dspy.context(lm=models.get(None), disable_history=True, trace=None):
         await predict.acall(question="warm up")
-        time.sleep(max(0.0, start_at - time.monotonic()))
+        await asyncio.sleep(max(0.0, start_at - time.monotonic()))
         began_s = time.perf_counter()
         if outstanding:
             numbers = iter(range(count))

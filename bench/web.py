@@ -1,20 +1,21 @@
 """The same program behind FastAPI and uvicorn, as a team without DSPex would build it.
 
-    uvicorn bench.web:app --workers 2
+uvicorn bench.web:app --workers 2
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import dspy
-from dspex_bridge.lms import LanguageModels
-from dspex_protocol import LMConfig
 from fastapi import FastAPI
 from pydantic import BaseModel
+
+from dspex_bridge.lms import LanguageModels
+from dspex_protocol import LMConfig
 
 from .plain import SIGNATURE, no_host
 
@@ -22,7 +23,7 @@ state: dict[str, Any] = {}
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     """Make the model and the program once for each worker."""
     models = LanguageModels(no_host, asyncio.get_running_loop())
     models.configure({"default": LMConfig(model="sim/bench")}, {}, [])

@@ -32,7 +32,8 @@ def main(arguments: list[str]) -> int:
 
             return run_server(options)
         case _:
-            print("usage: python -m dspex_bridge zygote PARENT_PID | worker PARENT_PID | sim-lm …", file=sys.stderr)
+            usage = "usage: python -m dspex_bridge zygote PARENT_PID | worker PARENT_PID | sim-lm …"
+            print(usage, file=sys.stderr)
             return 2
     return 0
 

@@ -70,11 +70,13 @@ class ChatAdapter(dspy.ChatAdapter):
         which gives the same text 60 µs later.
         """
         if _ONLY_TEXT.issuperset(map(type, inputs.values())):
-            sections = [f"[[ ## {name} ## ]]\n{inputs[name]}" for name in signature.input_fields if name in inputs]
+            present = (name for name in signature.input_fields if name in inputs)
+            sections = [f"[[ ## {name} ## ]]\n{inputs[name]}" for name in present]
             reminder = self.user_message_output_requirements(signature) if main_request else None
             last = [suffix] if reminder is None else [reminder, suffix]
             return "\n\n".join([prefix, *sections, *last]).strip()
-        return super().format_user_message_content(signature, inputs, prefix, suffix, main_request)
+        written: str = super().format_user_message_content(signature, inputs, prefix, suffix, main_request)
+        return written
 
 
 class JSONAdapter(dspy.JSONAdapter):

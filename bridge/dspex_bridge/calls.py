@@ -95,10 +95,10 @@ class CallTable:
     def start(self, call: RunningCall, work: Awaitable[object]) -> None:
         """Run a call's work as a task; its outcome becomes the REPLY or FAIL."""
         self._running[call.id] = call
-        call.task = asyncio.ensure_future(work)  # type: ignore[assignment]
+        call.task = asyncio.ensure_future(work)
         # Not a try around the work: a task that is cancelled before its first step never
         # enters its own code.
-        call.task.add_done_callback(lambda task: self._finish(call, task))  # type: ignore[union-attr]
+        call.task.add_done_callback(lambda task: self._finish(call, task))
 
     def cancel(self, call_id: int) -> None:
         """Ask a call's task to stop. Unknown ids have ended already."""

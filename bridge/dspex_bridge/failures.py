@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import re
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import pydantic
@@ -230,7 +230,7 @@ def _program_failed(exc: BaseException) -> DSPexError:
 def _where(exc: BaseException) -> list[str]:
     """The innermost frames as `file:line function`: places in code, never values."""
     frames = traceback.extract_tb(exc.__traceback__)[-MAX_FRAMES:]
-    return [f"{os.path.basename(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames]
+    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
 
 
 def _text_of(exc: BaseException) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal, Protocol
 
 import dspy
+
 from dspex_protocol import CODES, LMConfig, Tagged, error, invalid_argument
 from dspex_protocol.limits import VERSION
 from dspex_protocol.records import Doc, describe, read
@@ -162,7 +163,7 @@ async def _predict(worker: Worker, call: RunningCall, what: Predict) -> object:
         else:
             prediction = await run_module(program.module, inputs, worker.threads)
     failpoints.passed("predict.done")
-    check_outputs(program.signature, prediction)
+    check_outputs(program.signature, dict(prediction.items()))
     return _with_usage(to_wire(prediction), call)
 
 
@@ -234,7 +235,9 @@ def find(operations: Mapping[str, Operation], method: str | None) -> Operation:
     if operation is None:
         known = sorted(operations)
         raise error(
-            "unknown_method", f"there is no method {method!r}; system.describe lists them", details={"known": known}
+            "unknown_method",
+            f"there is no method {method!r}; system.describe lists them",
+            details={"known": known},
         )
     return operation
 
@@ -242,7 +245,9 @@ def find(operations: Mapping[str, Operation], method: str | None) -> Operation:
 OPERATIONS: Final[dict[str, Operation]] = {
     row.method: row
     for row in (
-        Operation(method="system.echo", parameters=None, run=_echo, inline=True, doc="Answers what it was sent."),
+        Operation(
+            method="system.echo", parameters=None, run=_echo, inline=True, doc="Answers what it was sent."
+        ),
         Operation(
             method="system.describe",
             parameters=Nothing,

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Annotated, Final
 
 import dspy
+
 from dspex_protocol import encode_value, error
 from dspex_protocol.records import Doc, Length, read
 

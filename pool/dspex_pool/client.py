@@ -1,8 +1,8 @@
 """A client in Python: for tests, the command line and load. The same protocol as any other.
 
-    async with Client.start() as client:
-        prediction = await client.predict({"module": "Predict", "signature": "question -> answer"},
-                                          {"question": "Why?"})
+async with Client.start() as client:
+    prediction = await client.predict({"module": "Predict", "signature": "question -> answer"},
+                                      {"question": "Why?"})
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import contextlib
 import inspect
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from dspex_protocol import (
     CALL,
@@ -43,6 +43,7 @@ from dspex_protocol import (
     error,
 )
 from dspex_protocol.limits import MAX_FRAME_BYTES, PROTOCOL, VERSION
+from dspex_protocol.records import read
 from dspex_protocol.states import CALL as CALL_TABLE
 from dspex_protocol.states import CallEvent, CallState, IllegalMove, move
 
@@ -53,6 +54,15 @@ HostFunction = Callable[..., Any]
 
 STREAM_CREDIT: Final = 32
 HELLO_TIMEOUT_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionCall:
+    """What the server asks of a host function."""
+
+    function: str
+    args: dict[str, object]
+
 
 _callback_id: ContextVar[int | None] = ContextVar("callback_id", default=None)
 
@@ -161,7 +171,7 @@ class Client:
         secrets: Mapping[str, str] | None = None,
         notes: Sequence[str] = (),
         stderr: int | None = None,
-    ) -> AsyncIterator[Self]:
+    ) -> AsyncGenerator[Self, None]:
         """Start a server, greet it, and end it afterwards.
 
         Args:
@@ -415,15 +425,11 @@ class Client:
             self._send(encode(REPLY, call_id, None, {}, result))
 
     async def _apply(self, request: object) -> object:
-        match request:
-            case {"function": str(name), "args": dict(args)}:
-                pass
-            case _:
-                raise error("invalid_argument", "function.call takes {function, args}")
-        function = self._functions.get(name)
+        wanted = read(FunctionCall, request)
+        function = self._functions.get(wanted.function)
         if function is None:
-            raise error("unknown_function", f"there is no function {name!r}")
-        result = function(**args)
+            raise error("unknown_function", f"there is no function {wanted.function!r}")
+        result = function(**wanted.args)
         if inspect.isawaitable(result):
             awaitable: Awaitable[object] = result
             return await awaitable
@@ -462,7 +468,7 @@ def _prediction_call(
 def fields_of(prediction: object) -> dict[str, object]:
     """The fields of a prediction as it came over the wire."""
     match prediction:
-        case Tagged(tag="prediction", value={"fields": dict(fields)}):
-            return fields
+        case Tagged(tag="prediction", value=dict() as parts):
+            return cast("dict[str, dict[str, object]]", parts)["fields"]
         case _:
             raise error("internal", "what came is no prediction")

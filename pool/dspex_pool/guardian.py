@@ -16,6 +16,7 @@ import select
 import signal
 import threading
 import time
+from types import FrameType
 from typing import Final
 
 from .processes import LINUX, become_subreaper, kill_descendants, signal_on_parent_death
@@ -41,7 +42,7 @@ def stand_guard(wire_in: int, wire_out: int) -> None:
         os.close(alive_write)
         # A stopped supervisor is woken, so that its watching thread can act.
         signal_on_parent_death(signal.SIGCONT)
-        threading.Thread(target=_outlive_nothing, args=(alive_read,), name="guardian-watch", daemon=True).start()
+        threading.Thread(target=_outlive_nothing, args=(alive_read,), daemon=True).start()
         return
     os.close(alive_read)
     os.close(wire_out)  # the client sees the end of the wire when the supervisor ends
@@ -57,13 +58,17 @@ def _outlive_nothing(alive_read: int) -> None:
     os._exit(1)
 
 
+def _let_the_descriptor_tell(number: int, frame: FrameType | None) -> None:
+    """A handler that does nothing: the wake-up descriptor has the number."""
+
+
 def _wait(supervisor: int, wire_in: int) -> int:
     """Wait for the supervisor's end and return its exit code."""
     woken_read, woken_write = os.pipe()
     os.set_blocking(woken_write, False)
     signal.set_wakeup_fd(woken_write)
     for number in _FORWARDED:
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, _let_the_descriptor_tell)
     ended = os.pidfd_open(supervisor)
     poll = select.poll()
     poll.register(ended, select.POLLIN)
@@ -76,8 +81,8 @@ def _wait(supervisor: int, wire_in: int) -> int:
         if ended in events:
             return os.waitstatus_to_exitcode(os.waitpid(supervisor, 0)[1]) & 0xFF
         if woken_read in events:
-            for number in os.read(woken_read, 64):
-                os.kill(supervisor, number)
+            for received in os.read(woken_read, 64):
+                os.kill(supervisor, received)
         if wire_in in events:
             poll.unregister(wire_in)
             kill_at = time.monotonic() + LEAVING_TIMEOUT_S

@@ -33,7 +33,9 @@ def check_meta(meta: Meta) -> None:
     """
     for key in ("program", "tenant"):
         value = meta.get(key)
-        if value is not None and (not isinstance(value, str) or not 1 <= len(value.encode()) <= MAX_NAME_BYTES):
+        if value is not None and (
+            not isinstance(value, str) or not 1 <= len(value.encode()) <= MAX_NAME_BYTES
+        ):
             raise invalid_argument(f"meta.{key}", f"a string of 1 to {MAX_NAME_BYTES} bytes", value)
     lane = meta.get("lane")
     if lane is not None and lane not in LANES:

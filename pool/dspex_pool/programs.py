@@ -64,7 +64,10 @@ class ProgramTable:
 
     def list(self) -> list[dict[str, object]]:
         """Every program with its newest version, by id."""
-        return [{"program": program, "version": len(self._versions[program])} for program in sorted(self._versions)]
+        return [
+            {"program": program, "version": len(self._versions[program])}
+            for program in sorted(self._versions)
+        ]
 
     def delete(self, program: object) -> None:
         """Forget a program and all its versions.

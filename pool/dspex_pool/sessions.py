@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Protocol
+from typing import Protocol, cast
 
 from dspex_protocol import (
     CALL,
@@ -138,7 +138,9 @@ class Session:
 
     def _call(self, envelope: Envelope, payload: bytes) -> None:
         if envelope.id in self.calls:
-            self._fault(WireError("call_id_reused", f"call {envelope.id} is still open; the new one is dropped"))
+            self._fault(
+                WireError("call_id_reused", f"call {envelope.id} is still open; the new one is dropped")
+            )
             return
         try:
             self._check_state(envelope.method)
@@ -159,7 +161,9 @@ class Session:
         if method != "system.hello":
             raise error("handshake_required", "the first call must be system.hello")
 
-    def _run_local(self, local: Callable[[Envelope, object], object], envelope: Envelope, payload: bytes) -> None:
+    def _run_local(
+        self, local: Callable[[Envelope, object], object], envelope: Envelope, payload: bytes
+    ) -> None:
         result = local(envelope, decode_value(payload))
         if result is not _LATER:
             self.link.send(encode(REPLY, envelope.id, None, {}, encode_value(result)))
@@ -224,9 +228,10 @@ class Session:
     def _get_program(self, envelope: Envelope, value: object) -> object:
         read(Nothing, value or {})
         meta: Meta = envelope.meta
-        program, version, record = self._switchboard.programs.resolve(meta.get("program"), meta.get("version"))
-        content = decode_value(record)
-        assert isinstance(content, dict)
+        program, version, record = self._switchboard.programs.resolve(
+            meta.get("program"), meta.get("version")
+        )
+        content = cast("dict[str, object]", decode_value(record))  # a worker wrote it
         return {"program": program, "version": version, **content}
 
     def _list_programs(self, envelope: Envelope, value: object) -> object:
@@ -270,7 +275,9 @@ class Session:
         if fault.details.get("kind") == CALL and isinstance(call_id, int) and call_id not in self.calls:
             self.fail(call_id, fault)
         else:
-            self.note("system.fault", {"code": fault.code, "message": fault.message, "details": dict(fault.details)})
+            self.note(
+                "system.fault", {"code": fault.code, "message": fault.message, "details": dict(fault.details)}
+            )
 
     def _drained(self) -> None:
         if self.link.waiting_bytes < CLOGGED_BYTES:

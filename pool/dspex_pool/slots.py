@@ -10,8 +10,9 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from dspex_protocol import (
     CALL,
@@ -27,6 +28,7 @@ from dspex_protocol import (
 )
 from dspex_protocol.envelope import FAIL, REPLY
 from dspex_protocol.limits import PROTOCOL, VERSION
+from dspex_protocol.records import read
 
 from .config import Config
 from .lifecycle import WorkerEvent, WorkerState
@@ -48,6 +50,17 @@ BREAKER_FAILURES: Final = 5
 BREAKER_WINDOW_S: Final = 60.0
 HELLO_ID: Final = 1
 SWEEP_AGAIN_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerWelcome:
+    """A worker's answer to hello; docs/protocol.md section 9."""
+
+    protocol: Literal["dspex"]
+    version: int
+    pid: int
+    methods: list[str]
+    effects: list[str]
 
 
 class Slots:
@@ -121,15 +134,15 @@ class Slots:
     def reconfigure(self) -> None:
         """Tell every worker what the host offers now."""
         frame_payload = encode_value(self._host.offer())
-        for worker in self._workers.values():
-            if worker.state is not WorkerState.STARTING:
-                worker.last_id += 1
-                worker.link.send(encode(CALL, worker.last_id, "worker.configure", {}, frame_payload))
+        for worker in self._workers.values():  # those that are starting too: their hello is on its way
+            worker.last_id += 1
+            worker.link.send(encode(CALL, worker.last_id, "worker.configure", {}, frame_payload))
 
     def _fill(self, slot: int) -> None:
         if not self._closing:
             self._spawner.spawn(
-                lambda process, wire: self._greet(slot, process, wire), lambda reason: self._no_boot(slot, reason)
+                lambda process, wire: self._greet(slot, process, wire),
+                lambda reason: self._no_boot(slot, reason),
             )
 
     def _greet(self, slot: int, process: ChildProcess, wire: int) -> None:
@@ -242,11 +255,8 @@ def _read_welcome(body: bytes | Oversized) -> tuple[frozenset[str], frozenset[st
         raise decode_failure(payload)
     if envelope.kind != REPLY:
         raise error("handshake_failed", "the worker's first frame is no answer to hello")
-    match decode_value(payload):
-        case {"protocol": "dspex", "methods": list(methods), "effects": list(effects)}:
-            return frozenset(map(str, methods)), frozenset(map(str, effects))
-        case _:
-            raise error("handshake_failed", "the worker's answer to hello is not of this protocol")
+    welcome = read(WorkerWelcome, decode_value(payload))
+    return frozenset(welcome.methods), frozenset(welcome.effects)
 
 
 def _boot_failure(reason: str) -> DSPexError:

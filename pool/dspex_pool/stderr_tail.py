@@ -16,7 +16,9 @@ SHOWN_BYTES_PER_S: Final = 65_536
 class StderrTail:
     """Reads one child's stderr on the event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int, show: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, descriptor: int, show: Callable[[bytes], None]
+    ) -> None:
         os.set_blocking(descriptor, False)
         self._loop = loop
         self._descriptor = descriptor

@@ -167,12 +167,14 @@ def _judge_spawning(trial: Trial) -> Iterator[Check]:
         name="zygote",
         level="warn",
         found=f"workers are started from nothing, {trial.ready_ms or 0:.0f} ms for the first ({reason})",
-        advice="It works, but replacing a worker takes that long; plug-ins that start threads are a usual cause.",
+        advice="It works, but replacing a worker takes that long; the usual cause are plug-ins with threads.",
     )
 
 
 def _judge_failure(trial: Trial) -> Check:
-    words = [line for line in trial.log.splitlines() if line.strip()][-8:]
+    lines = [line for line in trial.log.splitlines() if line.strip()]
+    # What a worker wrote itself says more than the server's lines about it.
+    words = ([line for line in lines if _LINE.fullmatch(line) is None] or lines)[-8:]
     found = "\n".join([trial.failure, *(f"    {line}" for line in words)])
     advice = (
         "The last lines say why, most often a package that cannot be imported;"

@@ -178,7 +178,11 @@ VECTORS = [
         *GREETING,
         client(*call(2, "program.predict", PREDICT)),
         client(*call(2, "system.ping", None)),
-        server(*note("system.fault", {"code": "call_id_reused", "details": {"id": 2}, "message": "call 2 is open"})),
+        server(
+            *note(
+                "system.fault", {"code": "call_id_reused", "details": {"id": 2}, "message": "call 2 is open"}
+            )
+        ),
         server(*reply(2, ANSWER, worker=1)),
     ),
     conversation(
@@ -237,7 +241,11 @@ VECTORS = [
                 failure(
                     "invalid_argument",
                     "wrong: there is no such field",
-                    details={"expected": "one of: inputs, spec", "field": "wrong", "got": "unknown field 'wrong'"},
+                    details={
+                        "expected": "one of: inputs, spec",
+                        "field": "wrong",
+                        "got": "unknown field 'wrong'",
+                    },
                 ),
             )
         ),

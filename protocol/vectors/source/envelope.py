@@ -9,12 +9,16 @@ from .notation import Hex, Vector, vector
 METHOD = "a3 612e62 ".replace(" ", "")  # a.b
 
 
-def frame(kind: int, call_id: int, method: str | None, meta: Any = None, payload: Any = None) -> dict[str, Any]:
+def frame(
+    kind: int, call_id: int, method: str | None, meta: Any = None, payload: Any = None
+) -> dict[str, Any]:
     """The fields of a body."""
     return {"kind": kind, "id": call_id, "method": method, "meta": meta or {}, "payload": payload}
 
 
-def good(name: str, data: Hex, means: dict[str, Any], about: str = "", direction: str = "both", **more: Any) -> Vector:
+def good(
+    name: str, data: Hex, means: dict[str, Any], about: str = "", direction: str = "both", **more: Any
+) -> Vector:
     """A body and its meaning."""
     return vector(f"envelope.{name}", "2", data, about, frame=means, direction=direction, **more)
 
@@ -41,9 +45,20 @@ def named(count: int) -> dict[str, None]:
 
 
 KINDS = [
-    good("call", "95 00 01 a3 612e62 80 07", frame(0, 1, "a.b", payload=7), "CALL 1 of a.b with 7", payload_at=8),
+    good(
+        "call",
+        "95 00 01 a3 612e62 80 07",
+        frame(0, 1, "a.b", payload=7),
+        "CALL 1 of a.b with 7",
+        payload_at=8,
+    ),
     good("reply", "95 01 01 c0 80 07", frame(1, 1, None, payload=7), payload_at=5),
-    good("fail", "95 02 01 c0 80 80", frame(2, 1, None, payload={}), "the payload is not the envelope's concern"),
+    good(
+        "fail",
+        "95 02 01 c0 80 80",
+        frame(2, 1, None, payload={}),
+        "the payload is not the envelope's concern",
+    ),
     good("item", "95 03 01 c0 81 a3 736571 00 a1 78", frame(3, 1, None, {"seq": 0}, "x")),
     good("cancel", "95 04 01 c0 80 c0", frame(4, 1, None)),
     good("credit", "95 05 01 c0 81 a1 6e 40 c0", frame(5, 1, None, {"n": 64})),
@@ -55,8 +70,17 @@ LIMITS = [
     good("id.127", "95 01 7f c0 80 c0", frame(1, 127, None)),
     good("id.128", "95 01 cc80 c0 80 c0", frame(1, 128, None)),
     good("id.2^32", "95 01 cf0000000100000000 c0 80 c0", frame(1, 2**32, None)),
-    good("id.2^63-1", "95 01 cf7fffffffffffffff c0 80 c0", {**frame(1, 0, None), "id": {"$int": str(2**63 - 1)}}),
-    good("method.characters", "95 06 00 a7 615f302e395f7a 80 c0", frame(6, 0, "a_0.9_z"), "letters, digits, underscores"),
+    good(
+        "id.2^63-1",
+        "95 01 cf7fffffffffffffff c0 80 c0",
+        {**frame(1, 0, None), "id": {"$int": str(2**63 - 1)}},
+    ),
+    good(
+        "method.characters",
+        "95 06 00 a7 615f302e395f7a 80 c0",
+        frame(6, 0, "a_0.9_z"),
+        "letters, digits, underscores",
+    ),
     good("method.words", "95 06 00 a7 612e622e632e64 80 c0", frame(6, 0, "a.b.c.d"), "more than two words"),
     good(
         "method.128",
@@ -71,7 +95,12 @@ LIMITS = [
         "each type that a meta value may have",
     ),
     good("meta.empty_key", "95 06 00" + METHOD + "81 a0 01 c0", frame(6, 0, "a.b", {"": 1})),
-    good("meta.64", "95 06 00" + METHOD + "de0040" + entries(64) + "c0", frame(6, 0, "a.b", named(64)), "64 entries"),
+    good(
+        "meta.64",
+        "95 06 00" + METHOD + "de0040" + entries(64) + "c0",
+        frame(6, 0, "a.b", named(64)),
+        "64 entries",
+    ),
     good(
         "bytes.4096",
         ["95 06 00", METHOD, "81 a1 78 da0ff3", {"repeat": "79", "count": 4083}, "c0"],
@@ -95,7 +124,12 @@ WIDE = [
     wide("id.signed", "95 01 d20000007f c0 80 c0", frame(1, 127, None), "id as int 32"),
     wide("method", "95 06 00 da0003612e62 80 c0", frame(6, 0, "a.b"), "method as str 16"),
     wide("meta", "95 01 01 c0 df00000001 d90161 01 c0", frame(1, 1, None, {"a": 1}), "meta as map 32"),
-    wide("unknown_key", "95 01 01 c0 81 a3 7a7a7a 01 c0", frame(1, 1, None, {"zzz": 1}), "an unknown key is no fault"),
+    wide(
+        "unknown_key",
+        "95 01 01 c0 81 a3 7a7a7a 01 c0",
+        frame(1, 1, None, {"zzz": 1}),
+        "an unknown key is no fault",
+    ),
 ]
 
 FORM = [
@@ -171,7 +205,12 @@ METAS = [
     bad("meta.key.nil", "95 00 05" + METHOD + "81 c0 01 c0", "a key that is nil", 5),
     bad("meta.key.utf8", "95 00 05" + METHOD + "81 a1ff 01 c0", "a key that is not UTF-8", 5),
     bad("meta.key.twice", "95 00 05" + METHOD + "82 a161 01 a161 01 c0", "a key twice", 5),
-    bad("meta.key.twice.header", "95 00 05" + METHOD + "82 a161 01 d90161 01 c0", "a key twice, two headers", 5),
+    bad(
+        "meta.key.twice.header",
+        "95 00 05" + METHOD + "82 a161 01 d90161 01 c0",
+        "a key twice, two headers",
+        5,
+    ),
     bad("meta.65", "95 00 05" + METHOD + "de0041" + entries(65) + "c0", "65 entries", 5),
     bad("meta.bomb", "95 00 05" + METHOD + "df7fffffff a161 01 c0", "2,147,483,647 entries are announced", 5),
     bad("meta.bomb.note", "95 06 05" + METHOD + "de0041" + entries(65) + "c0", "65 entries in a NOTE"),

@@ -61,19 +61,43 @@ TIMESTAMPS = [
     both("timestamp.32.max", "d6 ff ffffffff", when(2**32 - 1), "the last of 4 bytes"),
     both("timestamp.64.first", "d7 ff 0000000100000000", when(2**32), "the first whole second of 8 bytes"),
     both("timestamp.64.us", "d7 ff 00000fa000000000", when(0, 1000), "one microsecond"),
-    both("timestamp.64.fraction", "d7 ff ee6b1860 00000001", when(1, 999_999_000), "0.999999 s after second 1"),
+    both(
+        "timestamp.64.fraction", "d7 ff ee6b1860 00000001", when(1, 999_999_000), "0.999999 s after second 1"
+    ),
     both("timestamp.64.max", "d7 ff 00000003ffffffff", when(2**34 - 1), "the last second of 8 bytes"),
     both("timestamp.96.first", "c7 0c ff 00000000 0000000400000000", when(2**34)),
     both("timestamp.96.-1", "c7 0c ff 00000000 ffffffffffffffff", when(-1), "before 1970"),
-    both("timestamp.96.fraction", "c7 0c ff 1dcd6500 ffffffffffffffff", when(-1, 500_000_000), "half a second before 1970"),
-    both("timestamp.96.year1", "c7 0c ff 00000000 fffffff1886e0900", when(-62135596800), "0001-01-01, the first allowed"),
-    both("timestamp.96.year9999", "c7 0c ff 00000000 0000003afff4417f", when(253402300799), "9999-12-31T23:59:59"),
-    decode("timestamp.ns", "d7 ff 0000000400000000", when(0, 1), "one nanosecond; a receiver may round down to microseconds"),
+    both(
+        "timestamp.96.fraction",
+        "c7 0c ff 1dcd6500 ffffffffffffffff",
+        when(-1, 500_000_000),
+        "half a second before 1970",
+    ),
+    both(
+        "timestamp.96.year1",
+        "c7 0c ff 00000000 fffffff1886e0900",
+        when(-62135596800),
+        "0001-01-01, the first allowed",
+    ),
+    both(
+        "timestamp.96.year9999",
+        "c7 0c ff 00000000 0000003afff4417f",
+        when(253402300799),
+        "9999-12-31T23:59:59",
+    ),
+    decode(
+        "timestamp.ns",
+        "d7 ff 0000000400000000",
+        when(0, 1),
+        "one nanosecond; a receiver may round down to microseconds",
+    ),
     decode("timestamp.ns.max", "d7 ff ee6b27fc 00000000", when(0, 999_999_999), "the most nanoseconds"),
     decode("timestamp.wide.64", "d7 ff 0000000000000001", when(1), "8 bytes where 4 would do"),
     decode("timestamp.wide.96", "c7 0c ff 00000000 0000000000000001", when(1), "12 bytes where 4 would do"),
     decode("timestamp.wide.header", "c7 04 ff 00000001", when(1), "ext 8 where fixext 4 would do"),
-    decode("timestamp.wide.header64", "c8 0008 ff 0000000000000001", when(1), "ext 16 where fixext 8 would do"),
+    decode(
+        "timestamp.wide.header64", "c8 0008 ff 0000000000000001", when(1), "ext 16 where fixext 8 would do"
+    ),
     bad("timestamp.1", "d4 ff 00", "one byte"),
     bad("timestamp.0", "c7 00 ff", "no bytes"),
     bad("timestamp.16", "d8 ff 00000000000000000000000000000000", "16 bytes"),
@@ -88,12 +112,29 @@ TIMESTAMPS = [
 ]
 
 BIG_INTEGERS = [
-    both("bigint.2^64", "c7 09 01 010000000000000000", big("18446744073709551616"), "the first that needs extension 1"),
+    both(
+        "bigint.2^64",
+        "c7 09 01 010000000000000000",
+        big("18446744073709551616"),
+        "the first that needs extension 1",
+    ),
     both("bigint.-2^63-1", "c7 09 01 ff7fffffffffffffff", big("-9223372036854775809"), "the first below"),
     both("bigint.-2^64", "c7 09 01 ff0000000000000000", big("-18446744073709551616")),
-    both("bigint.2^127-1", "d8 01 7fffffffffffffffffffffffffffffff", big(str(2**127 - 1)), "16 bytes: fixext"),
-    both("bigint.-2^127", "d8 01 80000000000000000000000000000000", big(str(-(2**127))), "no byte more than needed"),
-    both("bigint.2^127", "c7 11 01 0080000000000000000000000000000000", big(str(2**127)), "the sign needs a byte"),
+    both(
+        "bigint.2^127-1", "d8 01 7fffffffffffffffffffffffffffffff", big(str(2**127 - 1)), "16 bytes: fixext"
+    ),
+    both(
+        "bigint.-2^127",
+        "d8 01 80000000000000000000000000000000",
+        big(str(-(2**127))),
+        "no byte more than needed",
+    ),
+    both(
+        "bigint.2^127",
+        "c7 11 01 0080000000000000000000000000000000",
+        big(str(2**127)),
+        "the sign needs a byte",
+    ),
     decode("bigint.small", "d4 01 07", 7, "a small number as extension 1 is that number"),
     decode("bigint.-1", "d4 01 ff", -1),
     decode("bigint.padded", "d6 01 00000007", 7, "leading zeros"),
@@ -142,7 +183,12 @@ TENSORS = [
         {"$tensor": ["f4", [2, 2], "0000803f000000400000404000008040"]},
         "[[1, 2], [3, 4]]",
     ),
-    both("tensor.scalar", "d7 03 93 a2 7531 90 c4 01 07", {"$tensor": ["u1", [], "07"]}, "no dimensions: one number"),
+    both(
+        "tensor.scalar",
+        "d7 03 93 a2 7531 90 c4 01 07",
+        {"$tensor": ["u1", [], "07"]},
+        "no dimensions: one number",
+    ),
     both("tensor.empty", "c7 0a 03 93 a2 6638 92 00 03 c4 00", {"$tensor": ["f8", [0, 3], ""]}),
     both("tensor.bool", "c7 0d 03 93 a4 626f6f6c 91 03 c4 03 010001", {"$tensor": ["bool", [3], "010001"]}),
     bad("tensor.short", "c7 0b 03 93 a2 6634 91 01 c4 03 000000", "3 bytes for one f4"),
@@ -150,10 +196,22 @@ TENSORS = [
     bad("tensor.dtype", "c7 0b 03 93 a2 6633 91 01 c4 03 000000", "dtype f3"),
     bad("tensor.order", "c7 0d 03 93 a3 3e6634 91 01 c4 04 00000000", "a byte order in the dtype"),
     bad("tensor.negative", "c7 0c 03 93 a2 6634 91 ff c4 04 00000000", "a negative dimension"),
-    bad("tensor.float", "c7 14 03 93 a2 6634 91 cb 3ff0000000000000 c4 04 00000000", "a dimension that is a float"),
+    bad(
+        "tensor.float",
+        "c7 14 03 93 a2 6634 91 cb 3ff0000000000000 c4 04 00000000",
+        "a dimension that is a float",
+    ),
     bad("tensor.true", "c7 09 03 93 a2 7531 91 c3 c4 01 00", "a dimension that is a boolean"),
-    bad("tensor.rank", "c7 2a 03 93 a2 7531 dc 0021" + "01" * 33 + "c4 01 00".replace(" ", ""), "33 dimensions"),
-    bad("tensor.huge", "c7 19 03 93 a2 7531 92 cf ffffffffffffffff cf ffffffffffffffff c4 00", "a shape of 2^128 items"),
+    bad(
+        "tensor.rank",
+        "c7 2a 03 93 a2 7531 dc 0021" + "01" * 33 + "c4 01 00".replace(" ", ""),
+        "33 dimensions",
+    ),
+    bad(
+        "tensor.huge",
+        "c7 19 03 93 a2 7531 92 cf ffffffffffffffff cf ffffffffffffffff c4 00",
+        "a shape of 2^128 items",
+    ),
     bad("tensor.str", "c7 08 03 93 a2 7531 91 01 a1 61", "data that is a string"),
     bad("tensor.two", "d6 03 92 a1 61 90", "two elements instead of three"),
     bad("tensor.map", "d4 03 80", "a map"),
@@ -183,18 +241,31 @@ TAGGED = [
     tag("tuple", "tuple", "92 01 a1 61", [1, "a"]),
     tag("tuple.empty", "tuple", "90", []),
     tag("set", "set", "92 01 02", [1, 2]),
-    tag("pairs", "pairs", "92 92 01 a1 61 92 02 a1 62", [[1, "a"], [2, "b"]], "a map whose keys are integers"),
+    tag(
+        "pairs", "pairs", "92 92 01 a1 61 92 02 a1 62", [[1, "a"], [2, "b"]], "a map whose keys are integers"
+    ),
     tag(
         "uuid",
         "uuid",
         fixstr("00112233-4455-6677-8899-aabbccddeeff"),
         "00112233-4455-6677-8899-aabbccddeeff",
     ),
-    tag("prediction", "prediction", "81 a6 6669656c6473 81 a6 616e73776572 a2 3432", {"fields": {"answer": "42"}}),
+    tag(
+        "prediction",
+        "prediction",
+        "81 a6 6669656c6473 81 a6 616e73776572 a2 3432",
+        {"fields": {"answer": "42"}},
+    ),
     tag(
         "prediction.whole",
         "prediction",
-        "83" + fixstr("completions") + "91 81 a1 61 01" + fixstr("fields") + "81 a1 61 01" + fixstr("usage") + "80",
+        "83"
+        + fixstr("completions")
+        + "91 81 a1 61 01"
+        + fixstr("fields")
+        + "81 a1 61 01"
+        + fixstr("usage")
+        + "80",
         {"completions": [{"a": 1}], "fields": {"a": 1}, "usage": {}},
     ),
     tag(
@@ -222,11 +293,23 @@ TAGGED = [
     bad("tagged.no_tag", "c7 03 05 92 a0 01", "an empty tag"),
     bad("tagged.65", ["c7 45 05 92 d9 41", {"repeat": "74", "count": 65}, "01"], "a tag of 65 bytes"),
     bad("tagged.rest", "c7 05 05 92 a1 74 01 02", "a byte after the pair"),
-    bad("tagged.cut", "c7 03 05 92 a1 74", "the pair ends too early", "value_bad_extension", "value_truncated"),
-    bad("tagged.borrowed", "92 c7 03 05 92 a1 74 01", "the pair ends beyond its extension", "value_bad_extension", "value_truncated"),
+    bad(
+        "tagged.cut", "c7 03 05 92 a1 74", "the pair ends too early", "value_bad_extension", "value_truncated"
+    ),
+    bad(
+        "tagged.borrowed",
+        "92 c7 03 05 92 a1 74 01",
+        "the pair ends beyond its extension",
+        "value_bad_extension",
+        "value_truncated",
+    ),
     bad("date", tagged("date", fixstr("2026-02-30")), "no such day"),
     bad("date.int", tagged("date", "01"), "a date that is an integer"),
-    bad("datetime.offset", tagged("datetime", fixstr("2026-02-28T12:00:00+01:00")), "with an offset it is a timestamp"),
+    bad(
+        "datetime.offset",
+        tagged("datetime", fixstr("2026-02-28T12:00:00+01:00")),
+        "with an offset it is a timestamp",
+    ),
     bad("duration", tagged("duration", "cb 3ff0000000000000"), "a duration that is a float"),
     bad("tuple", tagged("tuple", "80"), "a tuple that is a map"),
     bad("set", tagged("set", "a1 61"), "a set that is a string"),

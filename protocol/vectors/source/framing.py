@@ -50,7 +50,9 @@ WHOLE = [
 
 EMPTIES = [
     stream("empty", "00000000", [EMPTY], "a frame without a body; the connection goes on"),
-    stream("empty.between", NOTE_FRAME + "00000000" + PING_FRAME, [NOTE, EMPTY, PING], "between two good frames"),
+    stream(
+        "empty.between", NOTE_FRAME + "00000000" + PING_FRAME, [NOTE, EMPTY, PING], "between two good frames"
+    ),
     stream("empty.twice", "00000000 00000000", [EMPTY, EMPTY], "twice"),
 ]
 

@@ -62,7 +62,11 @@ LENGTH_BOMBS = [
     refused("length.map32", "df ffffffff a1 61 c0", TRUNCATED, "4,294,967,295 entries in 8 bytes", BOMB),
     refused("length.ext32", "c9 ffffffff 01 00", TRUNCATED, "an extension of 4 GiB"),
     refused(
-        "length.array32.nested", repeated("dd 000f0000".replace(" ", ""), 60), TRUNCATED, "60 arrays of 983,040", BOMB
+        "length.array32.nested",
+        repeated("dd 000f0000".replace(" ", ""), 60),
+        TRUNCATED,
+        "60 arrays of 983,040",
+        BOMB,
     ),
     refused(
         "length.array32.padded",
@@ -77,7 +81,9 @@ DEPTH = [
     refused("depth.65", repeated("91", 64, "90"), "value_too_deep", "65 arrays in each other"),
     refused("depth.65.maps", repeated("81a161", 64, "80"), "value_too_deep", "65 maps in each other"),
     refused("depth.65.mixed", repeated("9181a161", 32, "90"), "value_too_deep", "arrays and maps by turns"),
-    refused("depth.65.wide", repeated("dd00000001", 64, "90"), "value_too_deep", "65 arrays with long headers"),
+    refused(
+        "depth.65.wide", repeated("dd00000001", 64, "90"), "value_too_deep", "65 arrays with long headers"
+    ),
     refused("depth.million", repeated("91", 1_000_000, "c0"), "value_too_deep", "a million arrays"),
     refused("depth.open", repeated("91", 100_000), "value_too_deep", "arrays without an end", TRUNCATED),
     refused("depth.leaf", [{"repeat": "91", "count": 64}, "91 c0"], "value_too_deep", "65 arrays around nil"),
@@ -90,19 +96,34 @@ ITEMS = [
         BOMB,
         "one item too many, the array itself counts",
     ),
-    refused("items.maps", ["dd 00f00000", {"repeat": "80", "count": 15_728_640}], BOMB, "15 MiB of empty maps"),
-    refused("items.arrays", ["dd 00f00000", {"repeat": "90", "count": 15_728_640}], BOMB, "15 MiB of empty arrays"),
+    refused(
+        "items.maps", ["dd 00f00000", {"repeat": "80", "count": 15_728_640}], BOMB, "15 MiB of empty maps"
+    ),
+    refused(
+        "items.arrays", ["dd 00f00000", {"repeat": "90", "count": 15_728_640}], BOMB, "15 MiB of empty arrays"
+    ),
 ]
 
 KEYS = [
     refused("key.twice", "82 a1 61 01 a1 61 02", "value_duplicate_key", "the same key twice"),
     refused("key.twice.same", "82 a1 61 01 a1 61 01", "value_duplicate_key", "the same entry twice"),
-    refused("key.twice.header", "82 a1 61 01 d9 01 61 02", "value_duplicate_key", "the same key with another header"),
-    refused("key.twice.header32", "82 db 00000001 61 01 da 0001 61 02", "value_duplicate_key", "two long headers"),
+    refused(
+        "key.twice.header",
+        "82 a1 61 01 d9 01 61 02",
+        "value_duplicate_key",
+        "the same key with another header",
+    ),
+    refused(
+        "key.twice.header32", "82 db 00000001 61 01 da 0001 61 02", "value_duplicate_key", "two long headers"
+    ),
     refused("key.twice.empty", "82 a0 01 a0 02", "value_duplicate_key", "the empty key twice"),
-    refused("key.twice.apart", "83 a1 61 01 a1 62 01 a1 61 02", "value_duplicate_key", "with another key between"),
+    refused(
+        "key.twice.apart", "83 a1 61 01 a1 62 01 a1 61 02", "value_duplicate_key", "with another key between"
+    ),
     refused("key.twice.deep", "91 81 a1 6b 82 a1 61 01 a1 61 02", "value_duplicate_key", "in a map within"),
-    refused("key.twice.tagged", "c7 0a 05 92 a1 74 82 a1 61 01 a1 61 02", "value_duplicate_key", "in an extension"),
+    refused(
+        "key.twice.tagged", "c7 0a 05 92 a1 74 82 a1 61 01 a1 61 02", "value_duplicate_key", "in an extension"
+    ),
     *(
         refused(f"key.{name}", f"81 {data} 01", "value_bad_key", f"a key that is {about}")
         for name, data, about in (
@@ -156,8 +177,15 @@ STRAY = [
     refused("trailing.nil", "c0 c0", "value_trailing", "a second value"),
     refused("trailing.c1", "c0 c1", "value_trailing", "a stray byte", "value_reserved_byte"),
     refused("trailing.array", "91 01 02", "value_trailing", "more than the array says"),
-    refused("trailing.json", "7b 22 61 22 3a 31 7d", "value_trailing", "JSON reads as the integer 123 and a rest"),
-    refused("trailing.many", ["01", {"repeat": "00", "count": 100_000}], "value_trailing", "100,000 bytes after it"),
+    refused(
+        "trailing.json", "7b 22 61 22 3a 31 7d", "value_trailing", "JSON reads as the integer 123 and a rest"
+    ),
+    refused(
+        "trailing.many",
+        ["01", {"repeat": "00", "count": 100_000}],
+        "value_trailing",
+        "100,000 bytes after it",
+    ),
 ]
 
 VECTORS = [*CUT, *LENGTH_BOMBS, *DEPTH, *ITEMS, *KEYS, *TEXT, *UNKNOWN, *STRAY]

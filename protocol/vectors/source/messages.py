@@ -112,9 +112,13 @@ CALLS = [
     example("call.hello", "4", "the least that a client says", *call(1, "system.hello", HELLO)),
     example("call.hello.full", "4", "everything that a client may say", *call(1, "system.hello", HELLO_FULL)),
     example("call.welcome", "4", "the reply to hello", *reply(1, WELCOME)),
-    example("call.ping", "7.1", "any value comes back", *call(2, "system.ping", [1, {"$float": "2.0"}, None])),
+    example(
+        "call.ping", "7.1", "any value comes back", *call(2, "system.ping", [1, {"$float": "2.0"}, None])
+    ),
     example("call.pong", "7.1", "the reply to ping", *reply(2, [1, {"$float": "2.0"}, None])),
-    example("call.echo", "7.1", "through a worker", *call(3, "system.echo", {"$bin": "00ff"}, deadline_ms=5000)),
+    example(
+        "call.echo", "7.1", "through a worker", *call(3, "system.echo", {"$bin": "00ff"}, deadline_ms=5000)
+    ),
     example("call.echo.reply", "7.1", "with its worker", *reply(3, {"$bin": "00ff"}, attempt=1, worker=1)),
     example("call.describe", "7.1", "what the server can do", *call(4, "system.describe", {})),
     example("call.info", "7.1", "a snapshot", *call(5, "system.info", {})),
@@ -170,16 +174,44 @@ CALLS = [
             worker_ms={"$float": "815.0"},
         ),
     ),
-    example("call.create", "7.2", "a program with an id of the caller's", *call(10, "program.create", {"spec": SPEC}, program="qa")),
+    example(
+        "call.create",
+        "7.2",
+        "a program with an id of the caller's",
+        *call(10, "program.create", {"spec": SPEC}, program="qa"),
+    ),
     example("call.create.reply", "7.2", "its first version", *reply(10, {"program": "qa", "version": 1})),
-    example("call.get", "7.2", "a version of a program", *call(11, "program.get", {}, program="qa", version=1)),
+    example(
+        "call.get", "7.2", "a version of a program", *call(11, "program.get", {}, program="qa", version=1)
+    ),
     example("call.list", "7.2", "all programs", *call(12, "program.list", {})),
     example("call.list.reply", "7.2", "one program", *reply(12, [{"program": "qa", "version": 1}])),
     example("call.delete", "7.2", "with its versions", *call(13, "program.delete", {}, program="qa")),
-    example("call.signature", "7.2", "a signature read", *call(14, "signature.describe", {"signature": "a, b -> c: int"})),
+    example(
+        "call.signature",
+        "7.2",
+        "a signature read",
+        *call(14, "signature.describe", {"signature": "a, b -> c: int"}),
+    ),
     example("call.lms", "7.2", "the language models", *call(15, "lm.list", {})),
-    example("note.closing", "4", "the server's last frame", *note("system.closing", {"code": "frame_too_large", "message": "a frame of 1214606444 bytes was announced"})),
-    example("note.fault", "2", "a fault that no call can be blamed for", *note("system.fault", {"code": "envelope_invalid", "details": {}, "message": "kind must be an integer from 0 to 6"})),
+    example(
+        "note.closing",
+        "4",
+        "the server's last frame",
+        *note(
+            "system.closing",
+            {"code": "frame_too_large", "message": "a frame of 1214606444 bytes was announced"},
+        ),
+    ),
+    example(
+        "note.fault",
+        "2",
+        "a fault that no call can be blamed for",
+        *note(
+            "system.fault",
+            {"code": "envelope_invalid", "details": {}, "message": "kind must be an integer from 0 to 6"},
+        ),
+    ),
     example("note.log", "7.1", "a log line", *note("log.line", {"event": "worker started", "level": "info"})),
     example("note.event", "7.1", "a pool event", *note("pool.event", {"event": "worker_ready", "worker": 3})),
 ]
@@ -203,21 +235,40 @@ STREAMS = [
         "stream.item.last",
         "7.2",
         "the field is complete",
-        *item(20, 1, {"field": "answer", "last": True, "predictor": "self", "text": "rty-two", "type": "token"}),
+        *item(
+            20, 1, {"field": "answer", "last": True, "predictor": "self", "text": "rty-two", "type": "token"}
+        ),
     ),
     example(
         "stream.item.status",
         "7.2",
         "what the program is doing",
-        *item(20, 2, {"event": "start", "message": "Calling the model", "name": "sim/echo", "stage": "lm", "type": "status"}),
+        *item(
+            20,
+            2,
+            {
+                "event": "start",
+                "message": "Calling the model",
+                "name": "sim/echo",
+                "stage": "lm",
+                "type": "status",
+            },
+        ),
     ),
     example("stream.item.seq.128", "2.1", "numbers grow", *item(20, 128, "x")),
     example("stream.item.seq.65536", "2.1", "without end", *item(20, 65536, "x")),
     example("stream.credit.1", "5", "one more", *credit(20, 1)),
     example("stream.credit.64", "5", "64 more", *credit(20, 64)),
     example("stream.credit.most", "2.1", "the most in one frame", *credit(20, 1_000_000)),
-    example("stream.credit.none", "2.1", "credit 0 asks for no ITEMs", *call(21, "system.echo", None, credit=0)),
-    example("stream.credit.call.most", "2.1", "the most in a CALL", *call(22, "system.echo", None, credit=1_000_000)),
+    example(
+        "stream.credit.none", "2.1", "credit 0 asks for no ITEMs", *call(21, "system.echo", None, credit=0)
+    ),
+    example(
+        "stream.credit.call.most",
+        "2.1",
+        "the most in a CALL",
+        *call(22, "system.echo", None, credit=1_000_000),
+    ),
     example("cancel", "5", "stop call 20", *cancel(20)),
     example("cancel.large_id", "5", "a call with a large id", *cancel(2**40)),
     example(
@@ -227,7 +278,12 @@ STREAMS = [
         *call(1, "function.call", CALLBACK, deadline_ms=29_000, parent=20),
     ),
     example("callback.reply", "5", "the client answers", *reply(1, {"population": 2_100_000})),
-    example("callback.fail", "5", "the function raised", *fail(1, failure("function_failed", "lookup raised KeyError"))),
+    example(
+        "callback.fail",
+        "5",
+        "the function raised",
+        *fail(1, failure("function_failed", "lookup raised KeyError")),
+    ),
     example(
         "callback.nested",
         "5",
@@ -254,10 +310,24 @@ FAILURES = [
             details={"expected": "a number", "field": "config.temperature", "got": "string 'hot'"},
         ),
     ),
-    failed("unknown_method", "no such method", 31, failure("unknown_method", "there is no method program.dream")),
-    failed("unknown_program", "no such program", 32, failure("unknown_program", "there is no program nosuch")),
-    failed("handshake_required", "a call before hello", 1, failure("handshake_required", "call system.hello first")),
-    failed("handshake_repeated", "a second hello", 9, failure("handshake_repeated", "system.hello was called before")),
+    failed(
+        "unknown_method", "no such method", 31, failure("unknown_method", "there is no method program.dream")
+    ),
+    failed(
+        "unknown_program", "no such program", 32, failure("unknown_program", "there is no program nosuch")
+    ),
+    failed(
+        "handshake_required",
+        "a call before hello",
+        1,
+        failure("handshake_required", "call system.hello first"),
+    ),
+    failed(
+        "handshake_repeated",
+        "a second hello",
+        9,
+        failure("handshake_repeated", "system.hello was called before"),
+    ),
     failed(
         "handshake_failed",
         "no common version",
@@ -271,25 +341,56 @@ FAILURES = [
         failure("overloaded", "4,096 calls are waiting", retryable=True, retry_after_ms=250),
         queue_ms={"$float": "0.0"},
     ),
-    failed("deadline", "the time was over", 34, failure("deadline", "the call's 30000 ms were over", retryable=True)),
     failed(
-        "cancelled", "it was running and ended when asked", 35, failure("cancelled", "cancelled", details={"rung": "asked"})
+        "deadline",
+        "the time was over",
+        34,
+        failure("deadline", "the call's 30000 ms were over", retryable=True),
     ),
-    failed("cancelled.queued", "it never started", 36, failure("cancelled", "cancelled", details={"rung": "queued"})),
+    failed(
+        "cancelled",
+        "it was running and ended when asked",
+        35,
+        failure("cancelled", "cancelled", details={"rung": "asked"}),
+    ),
+    failed(
+        "cancelled.queued",
+        "it never started",
+        36,
+        failure("cancelled", "cancelled", details={"rung": "queued"}),
+    ),
     failed(
         "worker_died",
         "after the third ITEM of a stream",
         37,
         failure(
-            "worker_died", "worker 2 was killed by signal 9", retryable=True, maybe_executed=True, details={"last_seq": 2}
+            "worker_died",
+            "worker 2 was killed by signal 9",
+            retryable=True,
+            maybe_executed=True,
+            details={"last_seq": 2},
         ),
         attempt=1,
         worker=2,
     ),
-    failed("poisoned", "two workers died of it", 38, failure("poisoned", "it was running in two workers that died")),
-    failed("draining", "after goodbye", 39, failure("draining", "the server is shutting down", retryable=True)),
-    failed("frame_too_large", "the CALL was thrown away", 40, failure("frame_too_large", "a frame of 20000000 bytes")),
-    failed("value_bad_utf8", "the payload was refused", 41, failure("value_bad_utf8", "a string is not UTF-8")),
+    failed(
+        "poisoned",
+        "two workers died of it",
+        38,
+        failure("poisoned", "it was running in two workers that died"),
+    ),
+    failed(
+        "draining", "after goodbye", 39, failure("draining", "the server is shutting down", retryable=True)
+    ),
+    failed(
+        "frame_too_large",
+        "the CALL was thrown away",
+        40,
+        failure("frame_too_large", "a frame of 20000000 bytes"),
+    ),
+    failed(
+        "value_bad_utf8", "the payload was refused", 41, failure("value_bad_utf8", "a string is not UTF-8")
+    ),
     failed(
         "prediction_failed",
         "the model's answer did not fit",
@@ -297,7 +398,12 @@ FAILURES = [
         failure("prediction_failed", "the answer has no field `answer`", retryable=True, maybe_executed=True),
         lm_calls=2,
     ),
-    failed("lm_rate_limited", "the provider says when", 43, failure("lm_rate_limited", "429", retryable=True, retry_after_ms=2000)),
+    failed(
+        "lm_rate_limited",
+        "the provider says when",
+        43,
+        failure("lm_rate_limited", "429", retryable=True, retry_after_ms=2000),
+    ),
     failed(
         "unknown_code",
         "a code that this version does not have: treat it as internal",
@@ -310,5 +416,10 @@ FAILURES = [
         "fields that a receiver does not know are ignored",
         *fail(45, {**failure("internal", "a fault"), "zzz": 1}),
     ),
-    example("fail.least", "6", "fields that are missing: the error is still an error", *fail(46, {"code": "internal"})),
+    example(
+        "fail.least",
+        "6",
+        "fields that are missing: the error is still an error",
+        *fail(46, {"code": "internal"}),
+    ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .notation import Hex, Vector, vector
@@ -112,8 +113,18 @@ STRINGS = [
     both("str.255", ["d9 ff", {"repeat": "61", "count": 255}], {"$text": ["a", 255]}),
     both("str.256", ["da 0100", {"repeat": "61", "count": 256}], {"$text": ["a", 256]}, "the first str 16"),
     both("str.65535", ["da ffff", {"repeat": "61", "count": 65535}], {"$text": ["a", 65535]}),
-    both("str.65536", ["db 00010000", {"repeat": "61", "count": 65536}], {"$text": ["a", 65536]}, "the first str 32"),
-    both("str.bytes", ["d9 20", {"repeat": "c3bc", "count": 16}], {"$text": ["\u00fc", 16]}, "lengths count bytes"),
+    both(
+        "str.65536",
+        ["db 00010000", {"repeat": "61", "count": 65536}],
+        {"$text": ["a", 65536]},
+        "the first str 32",
+    ),
+    both(
+        "str.bytes",
+        ["d9 20", {"repeat": "c3bc", "count": 16}],
+        {"$text": ["\u00fc", 16]},
+        "lengths count bytes",
+    ),
     decode("str.wide.8", "d9 01 61", "a", "a as str 8"),
     decode("str.wide.16", "da 0001 61", "a", "a as str 16"),
     decode("str.wide.32", "db 00000001 61", "a", "a as str 32"),
@@ -152,10 +163,20 @@ MAPS = [
     both("map.two", "82 a1 61 01 a2 6161 02", {"a": 1, "aa": 2}),
     both("map.case", "82 a1 41 01 a1 61 02", {"A": 1, "a": 2}, "keys are equal only when their bytes are"),
     both("map.dollar", "81 a4 24 696e74 01", {"$map": [["$int", 1]]}),
-    both("map.nested", "81 a1 61 81 a1 61 81 a1 61 80", {"a": {"a": {"a": {}}}}, "the same key in different maps"),
+    both(
+        "map.nested",
+        "81 a1 61 81 a1 61 81 a1 61 80",
+        {"a": {"a": {"a": {}}}},
+        "the same key in different maps",
+    ),
     both("map.15", "8f" + numbered_hex(15), numbered(15), "the largest fixmap"),
     both("map.16", "de 0010" + numbered_hex(16), numbered(16), "the first map 16"),
-    decode("map.normal_forms", "82 a2 c3bc 01 a3 75cc88 02", {"\u00fc": 1, "u\u0308": 2}, "no Unicode normalisation"),
+    decode(
+        "map.normal_forms",
+        "82 a2 c3bc 01 a3 75cc88 02",
+        {"\u00fc": 1, "u\u0308": 2},
+        "no Unicode normalisation",
+    ),
     decode("map.order", "82 a1 62 02 a1 61 01", {"a": 1, "b": 2}, "the order of keys means nothing"),
     decode("map.wide.16", "de 0001 a1 61 01", {"a": 1}, "one entry as map 16"),
     decode("map.wide.32", "df 00000001 a1 61 01", {"a": 1}, "one entry as map 32"),
@@ -167,13 +188,23 @@ MAPS = [
     ),
 ]
 
-ARRAYS_64: Any = []
-MAPS_64: Any = {}
-for _ in range(63):
-    ARRAYS_64, MAPS_64 = [ARRAYS_64], {"a": MAPS_64}
+
+def _nested(levels: int, wrap: Callable[[Any], Any], innermost: Any) -> Any:
+    for _ in range(levels):
+        innermost = wrap(innermost)
+    return innermost
+
+
+ARRAYS_64 = _nested(63, lambda inner: [inner], [])
+MAPS_64 = _nested(63, lambda inner: {"a": inner}, {})
 
 LIMITS = [
-    both("depth.64", [{"repeat": "91", "count": 63}, "90"], ARRAYS_64, "64 arrays in each other: the deepest that is allowed"),
+    both(
+        "depth.64",
+        [{"repeat": "91", "count": 63}, "90"],
+        ARRAYS_64,
+        "64 arrays in each other: the deepest that is allowed",
+    ),
     both("depth.64.maps", [{"repeat": "81a161", "count": 63}, "80"], MAPS_64, "64 maps in each other"),
     both(
         "items.1048576",
