@@ -53,7 +53,8 @@ class Log:
             return
         moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
         rest = "".join(f" {name}={_plain(value)}" for name, value in fields.items())
-        self._queue(f"{moment}Z {level} dspex.{event}{rest}\n".encode()[:MAX_LINE_BYTES])
+        line = f"{moment}Z {level} dspex.{event}{rest}".encode()[: MAX_LINE_BYTES - 1]
+        self._queue(line.decode(errors="ignore").encode() + b"\n")  # no half character at the cut
 
     def _queue(self, line: bytes) -> None:
         if len(self._lines) >= MAX_WAITING_LINES:
@@ -85,6 +86,6 @@ class Log:
 
 def _plain(value: object) -> str:
     """One field's value on one line, without what could steer a terminal."""
-    text = str(value)
+    text = str(value)[:MAX_LINE_BYTES]  # a megabyte would hold the caller for 60 ms
     safe = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
     return repr(safe) if " " in safe else safe
