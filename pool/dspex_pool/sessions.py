@@ -176,10 +176,18 @@ class Session:
         """Tell the client something."""
         self.link.send(encode(NOTE, 0, method, {}, encode_value(value)))
 
-    def event(self, name: str, **fields: object) -> None:
-        """Tell a client that wants events what happened in the pool."""
-        if "event" in self._notes:
-            self.note("pool.event", {"event": name, **fields})
+    def tell(self, level: str, event: str, fields: dict[str, object]) -> None:
+        """Tell a client what the log says, where it wants to know.
+
+        Lines about a worker are events of the pool as well.
+        """
+        plain = {
+            name: value if isinstance(value, int | float) else str(value) for name, value in fields.items()
+        }
+        if "event" in self._notes and "worker" in fields:
+            self.note("pool.event", {"event": event, **plain})
+        if "log" in self._notes:
+            self.note("log.line", {"level": level, "event": event, **plain})
 
     def drain(self) -> None:
         """The server is to end: take no more calls; leave when the open ones have ended."""
@@ -231,7 +239,10 @@ class Session:
         program, version, record = self._switchboard.programs.resolve(
             meta.get("program"), meta.get("version")
         )
-        content = cast("dict[str, object]", decode_value(record))  # a worker wrote it
+        content = decode_value(record)
+        if not isinstance(content, dict):  # a worker wrote it
+            raise error("internal", f"the record of program {program!r} is no map")
+        content = cast("dict[str, object]", content)
         return {"program": program, "version": version, **content}
 
     def _list_programs(self, envelope: Envelope, value: object) -> object:

@@ -33,7 +33,8 @@ from dspex_protocol import (
     error,
     invalid_argument,
 )
-from dspex_protocol.limits import MAX_CALLBACK_DEPTH, MAX_ENVELOPE_BYTES, MAX_ID
+from dspex_protocol.frame import HEADER_BYTES
+from dspex_protocol.limits import MAX_CALLBACK_DEPTH, MAX_ENVELOPE_BYTES, MAX_ID, MAX_META_ENTRIES
 from dspex_protocol.states import CALL as CALL_TABLE
 from dspex_protocol.states import CallEvent, CallState, move
 
@@ -56,6 +57,12 @@ if TYPE_CHECKING:
 # A cancelled call is answered by then, whether its worker has stopped or not.
 CANCEL_ANSWER_S: Final = 0.04
 NO_LIMIT: Final = 1 << 30
+# What the supervisor may put into the envelope of a call on its way to a worker …
+ADDED_BYTES: Final = 64
+ADDED_ENTRIES: Final = 4
+# … and what a worker may fill of an answer's; ours fill about 200 bytes.
+MAX_WORKER_ENVELOPE_BYTES: Final = 2048
+MAX_WORKER_META_ENTRIES: Final = 32
 
 
 class CancelAnswer:
@@ -122,6 +129,7 @@ class Switchboard:
         call = Call(session, envelope.id, envelope.method, envelope.meta, payload, now_s)
         call.deadline_s = now_s + self._config.default_deadline_ms / 1000
         if call.meta:
+            _check_crowding(envelope)
             self._read_meta(call, now_s)
         if call.method == "program.create":
             self._prepare_create(call)
@@ -259,23 +267,27 @@ class Switchboard:
         meta = call.meta
         if "deadline_ms" in meta:
             meta = meta | {"deadline_ms": max(1, int((call.deadline_s - call.sent_s) * 1000))}
-        if call.credit and call.attempt > 1:
+        asked = meta.get("credit")
+        if asked and asked != call.credit:  # more came while it waited
             meta = meta | {"credit": call.credit}
         worker.link.send(encode(CALL, worker_id, call.worker_method, meta, call.payload))
 
     def _provide(self, worker: Worker, record: tuple[str, int, bytes]) -> None:
         """Send a stored program ahead of the first call that needs it."""
         program, version, content = record
-        if (program, version) not in worker.programs:
-            worker.programs.add((program, version))
+        # By identity: an id that was deleted may come to mean another, from version 1 again.
+        if worker.programs.get((program, version)) is not content:
+            worker.programs[program, version] = content
             worker.last_id += 1
             meta: Meta = {"program": program, "version": version}
             worker.link.send(encode(CALL, worker.last_id, "program.load", meta, content))
 
     def forget_program(self, program: str) -> None:
-        """A program was deleted: its id may come to mean another."""
+        """A program was deleted: keep its records no longer."""
         for worker in self._workers:
-            worker.programs = {known for known in worker.programs if known[0] != program}
+            worker.programs = {
+                known: record for known, record in worker.programs.items() if known[0] != program
+            }
 
     def pump(self) -> None:
         """Start what waits, as far as there is room."""
@@ -317,12 +329,18 @@ class Switchboard:
         """Handle the frames of one read."""
         for body in bodies:
             if isinstance(body, Oversized):
-                self._distrust(worker, f"a frame of {body.length} bytes")
-                break
+                self._oversized(worker, body)
+                continue
             try:
                 envelope = decode_envelope(body)
             except WireError as fault:
                 self._distrust(worker, fault.message)
+                break
+            if (
+                envelope.payload_at > MAX_WORKER_ENVELOPE_BYTES
+                or len(envelope.meta) > MAX_WORKER_META_ENTRIES
+            ):
+                self._distrust(worker, "an envelope without room for the supervisor's entries")
                 break
             kind = envelope.kind
             if kind in (REPLY, FAIL):
@@ -344,6 +362,25 @@ class Switchboard:
             if isinstance(up_to, int):
                 worker.started_up_to = max(worker.started_up_to, up_to)
 
+    def _oversized(self, worker: Worker, frame: Oversized) -> None:
+        """A frame that is longer than any client accepts ends what it is about."""
+        try:
+            envelope = decode_envelope(frame.head)
+        except WireError as fault:
+            self._distrust(worker, fault.message)
+            return
+        failure = _too_large(frame.length, self._config.max_frame_bytes)
+        if envelope.kind == CALL:
+            worker.link.send(encode(FAIL, envelope.id, None, {}, encode_failure(failure)))
+            return
+        call = worker.calls.get(envelope.id)
+        if envelope.kind in (REPLY, FAIL):
+            worker.release(envelope.id)
+            if call is not None and call.session is not None:
+                self._fail(call, failure)
+        elif envelope.kind == ITEM and call is not None and call.session is not None:
+            self._give_up(call, failure)
+
     def _distrust(self, worker: Worker, reason: str) -> None:
         self._log.error("worker_broke_protocol", worker=worker.number, reason=reason)
         worker.process.kill()
@@ -358,7 +395,6 @@ class Switchboard:
             if call.state is CallState.CANCELLING:
                 self._fail(call, _cancelled("asked"), envelope.meta)
             else:
-                self.counters.failed += 1
                 self._answer(call, FAIL, envelope.meta, payload)
             return
         if call.conclude is not None:
@@ -367,10 +403,6 @@ class Switchboard:
             except DSPexError as refusal:
                 self._fail(call, refusal)
                 return
-        if len(payload) + MAX_ENVELOPE_BYTES > call.session.max_frame_bytes:
-            self._fail(call, _too_large(len(payload), call.session.max_frame_bytes))
-            return
-        self.counters.replied += 1
         self._answer(call, REPLY, envelope.meta, payload)
 
     def _answer(self, call: Call, kind: int, meta: Meta, payload: bytes) -> None:
@@ -383,11 +415,19 @@ class Switchboard:
         meta["attempt"] = max(1, call.attempt)
         if call.record is not None:
             meta["program"], meta["version"] = call.record[0], call.record[1]
-        session.link.send(encode(kind, call.id, None, meta, payload))
+        frame = encode(kind, call.id, None, meta, payload)
+        if len(frame) - HEADER_BYTES > session.max_frame_bytes:
+            kind = FAIL
+            failure = _too_large(len(frame) - HEADER_BYTES, session.max_frame_bytes)
+            frame = encode(FAIL, call.id, None, {}, encode_failure(failure))
+        if kind == REPLY:
+            self.counters.replied += 1
+        else:
+            self.counters.failed += 1
+        session.link.send(frame)
         self._close(call)
 
     def _fail(self, call: Call, failure: DSPexError, meta: Meta | None = None) -> None:
-        self.counters.failed += 1
         self._answer(call, FAIL, meta or {}, encode_failure(failure))
 
     def _close(self, call: Call) -> None:
@@ -413,11 +453,15 @@ class Switchboard:
         if envelope.meta.get("seq") != call.next_seq or call.credit <= 0:
             self._give_up(call, error("credit_exceeded", f"worker {worker.number} sent an item out of turn"))
             return
+        frame = encode(ITEM, call.id, None, envelope.meta, body[envelope.payload_at :])
+        limit = call.session.max_frame_bytes
+        if len(frame) - HEADER_BYTES > limit:
+            self._give_up(call, _too_large(len(frame) - HEADER_BYTES, limit))
+            return
         call.next_seq += 1
         call.credit -= 1
         call.committed = True
-        payload = body[envelope.payload_at :]
-        call.session.link.send(encode(ITEM, call.id, None, envelope.meta, payload))
+        call.session.link.send(frame)
 
     # Callbacks
 
@@ -428,25 +472,31 @@ class Switchboard:
             gone = error("cancelled", "the call in which this happens has ended")
             worker.link.send(encode(FAIL, envelope.id, None, {}, encode_failure(gone)))
             return
+        if envelope.id in worker.callbacks:
+            return  # it is open: the second is dropped
         session = call.session
         host_id = session.next_callback_id()
-        session.callbacks[host_id] = Callback(worker, envelope.id, call)
-        worker.callbacks[envelope.id] = host_id
-        call.callbacks.add(host_id)
-        call.committed = True
         remaining_ms = max(1, int((call.deadline_s - self._clock()) * 1000))
         meta: Meta = {"parent": call.id, "deadline_ms": remaining_ms}
-        session.link.send(encode(CALL, host_id, "function.call", meta, payload))
+        frame = encode(CALL, host_id, "function.call", meta, payload)
+        if len(frame) - HEADER_BYTES > session.max_frame_bytes:
+            refusal = _too_large(len(frame) - HEADER_BYTES, session.max_frame_bytes)
+            worker.link.send(encode(FAIL, envelope.id, None, {}, encode_failure(refusal)))
+            return
+        callback = Callback(worker, envelope.id, call, host_id)
+        session.callbacks[host_id] = worker.callbacks[envelope.id] = callback
+        call.callbacks.add(host_id)
+        call.committed = True
+        session.link.send(frame)
 
     def _cancel_callback(self, worker: Worker, worker_id: int) -> None:
-        host_id = worker.callbacks.pop(worker_id, None)
-        for call in worker.calls.values():
-            if host_id in call.callbacks and call.session is not None:
-                assert host_id is not None
-                call.callbacks.discard(host_id)
-                call.session.callbacks.pop(host_id, None)
-                call.session.link.send(encode(CANCEL, host_id, None, {}, NIL))
-                return
+        callback = worker.callbacks.pop(worker_id, None)
+        if callback is None or callback.call.session is None:
+            return
+        session = callback.call.session
+        callback.call.callbacks.discard(callback.host_id)
+        session.callbacks.pop(callback.host_id, None)
+        session.link.send(encode(CANCEL, callback.host_id, None, {}, NIL))
 
     # Deaths
 
@@ -544,6 +594,19 @@ class Switchboard:
         }
 
 
+def _check_crowding(envelope: Envelope) -> None:
+    """On the way to a worker the id grows, and a version and the remaining time are put in."""
+    if (
+        envelope.payload_at > MAX_ENVELOPE_BYTES - ADDED_BYTES
+        or len(envelope.meta) > MAX_META_ENTRIES - ADDED_ENTRIES
+    ):
+        raise error(
+            "envelope_too_large",
+            f"the meta of a call must leave {ADDED_BYTES} bytes and {ADDED_ENTRIES} entries"
+            " of the envelope's limits to the server",
+        )
+
+
 def _cancelled(rung: str) -> DSPexError:
     return error("cancelled", "the caller cancelled the call", details={"rung": rung})
 
@@ -551,6 +614,6 @@ def _cancelled(rung: str) -> DSPexError:
 def _too_large(size: int, limit: int) -> DSPexError:
     return error(
         "result_too_large",
-        f"the result has {size} bytes and the client accepts frames of {limit}",
+        f"the answer is a frame of {size} bytes and {limit} are accepted",
         details={"bytes": size, "limit": limit},
     )

@@ -34,12 +34,13 @@ class Process(Protocol):
 class Callback:
     """A call from a worker to the host, within a client's call."""
 
-    __slots__ = ("call", "worker", "worker_id")
+    __slots__ = ("call", "host_id", "worker", "worker_id")
 
-    def __init__(self, worker: Worker, worker_id: int, call: Call) -> None:
+    def __init__(self, worker: Worker, worker_id: int, call: Call, host_id: int) -> None:
         self.worker = worker
         self.worker_id = worker_id
         self.call = call
+        self.host_id = host_id
 
 
 class Worker:
@@ -51,8 +52,8 @@ class Worker:
         calls: What it runs, by id on its link; a call that its client gave up stays here
             until the worker says that it has ended.
         started_up_to: It has begun all calls with ids up to this one.
-        programs: Stored programs that it was sent, as (id, version).
-        callbacks: Its open calls to the host: its id to the host's id.
+        programs: Records of stored programs that it was sent, by id and version.
+        callbacks: Its open calls to the host, by its id.
         methods: Methods that it has.
         effects: Methods that it said must not be repeated.
     """
@@ -81,8 +82,8 @@ class Worker:
         self.calls: dict[int, Call] = {}
         self.last_id = 0
         self.started_up_to = 0
-        self.programs: set[tuple[str, int]] = set()
-        self.callbacks: dict[int, int] = {}
+        self.programs: dict[tuple[str, int], bytes] = {}
+        self.callbacks: dict[int, Callback] = {}
         self.methods: frozenset[str] = frozenset()
         self.effects: frozenset[str] = frozenset()
 
