@@ -13,6 +13,7 @@ class WaitingCalls:
     def __init__(self) -> None:
         # Dictionaries keep the order of insertion and delete anywhere.
         self._lines: list[dict[Call, None]] = [{} for _ in range(PRIORITIES)]
+        self._nested: dict[Call, None] = {}
         self._returned: dict[Call, None] = {}
         self._size = 0
 
@@ -21,8 +22,9 @@ class WaitingCalls:
 
     def first(self) -> Call | None:
         """The call that should start next; it stays."""
-        for call in self._returned:
-            return call
+        for line in (self._nested, self._returned):
+            for call in line:
+                return call
         for line in reversed(self._lines):
             for call in line:
                 return call
@@ -42,13 +44,17 @@ class WaitingCalls:
         self._size += 1
 
     def put_back(self, call: Call) -> None:
-        """Before all others: it has waited once already."""
-        self._returned[call] = None
+        """Before all others: it has waited once already, or is inside of a callback.
+
+        Those inside of callbacks go first of all: the others wait for places that only
+        their parents may give back.
+        """
+        (self._nested if call.depth else self._returned)[call] = None
         self._size += 1
 
     def remove(self, call: Call) -> bool:
         """Take a call out; False when it does not wait."""
-        for line in (self._lines[call.priority], self._returned):
+        for line in (self._lines[call.priority], self._returned, self._nested):
             if call in line:
                 del line[call]
                 self._size -= 1
