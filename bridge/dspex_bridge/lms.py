@@ -23,6 +23,7 @@ from dspex_protocol.handshake import LMConfig
 from dspex_protocol.records import read
 
 from .answering import Answer, AnsweringLM, CountingLM, Question
+from .failures import register_secret
 from .sim import SimModel, SimOptions, SimSource
 
 HostCall: TypeAlias = Callable[[str, Mapping[str, object]], Awaitable[object]]
@@ -70,6 +71,8 @@ class LanguageModels:
             self._built.clear()
         for name in [name for name in self._built if self._configs[name] != lms.get(name)]:
             del self._built[name]
+        for secret in secrets.values():
+            register_secret(secret)
         self._configs, self._secrets, self._functions = dict(lms), dict(secrets), known
 
     def get(self, name: str | None, path: str = "lm") -> dspy.LM:
@@ -173,6 +176,7 @@ def _found(name: str, what: str, key_name: str, keys: Mapping[str, str]) -> str:
         raise error(
             "lm_not_configured", f"language model {name!r} takes its key from the {what} {key_name}, not set"
         )
+    register_secret(key)  # so that no error can quote it
     return key
 
 

@@ -100,6 +100,8 @@ def decode_envelope(body: bytes) -> Envelope:
         raise _invalid("kind must be an integer from 0 to 6", body)
     if type(call_id) is not int or not 0 <= call_id <= MAX_ID:
         raise _invalid("id must be an integer from 0 to 2^63-1", body)
+    if call_id == 0 and kind != NOTE:
+        raise _invalid("id 0 is for notes that belong to no call", body)
     if kind in _HAS_METHOD:
         if type(method) is not str or method not in _known_methods:
             _check_method(method, body)
