@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -27,6 +28,7 @@ class Log:
         self._wake = threading.Event()
         self._started = False
         self._dropped = 0
+        self.listener: Callable[[str, str, dict[str, object]], None] | None = None
 
     def debug(self, event: str, **fields: object) -> None:
         """For somebody who looks for a fault."""
@@ -49,6 +51,8 @@ class Log:
         self._queue(text)
 
     def _add(self, level: str, event: str, fields: dict[str, object]) -> None:
+        if self.listener is not None:
+            self.listener(level, event, fields)
         if LEVELS[level] < self._least:
             return
         moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]

@@ -34,6 +34,7 @@ class Server:
         self._config = config
         self._loop = loop
         self._log = Log(config.log_level)
+        self._log.listener = self._tell_clients
         self._dirty: list[Link] = []
         self._timer: asyncio.TimerHandle | None = None
         self._sessions: list[Session] = []
@@ -113,6 +114,12 @@ class Server:
         self._sessions.remove(session)
         if not self._sessions:
             self._end()
+
+    def _tell_clients(self, level: str, event: str, fields: dict[str, object]) -> None:
+        for session in self._sessions:
+            session.tell(level, event, fields)
+        # Whoever logged may not be about to write.
+        self._loop.call_soon(self._switchboard.flush)
 
     # The end, and time
 
