@@ -160,11 +160,14 @@ class CallTable:
         if task.cancelled():
             self.fail(call, error("cancelled", "the call was cancelled"))
             return
-        reason = task.exception()
-        if reason is None:
-            self.reply(call, task.result())
-        else:
-            self.fail(call, to_failure(reason))
+        try:
+            reason = task.exception()
+            if reason is None:
+                self.reply(call, task.result())
+            else:
+                self.fail(call, to_failure(reason))
+        except Exception as fault:  # a fault of ours must not leave the call without an outcome
+            self.fail(call, error("internal", f"the outcome could not be told ({type(fault).__name__})"))
 
     def reply(self, call: RunningCall, result: object) -> None:
         """End a call with a result."""

@@ -79,7 +79,7 @@ CODES: Final[Mapping[str, CodeInfo]] = {
     "boot_failed": CodeInfo(_S, False, "Workers do not start; details.stderr has their last words."),
     "worker_died": CodeInfo(_S, True, "The worker died during the call; see maybe_executed."),
     "poisoned": CodeInfo(
-        _S, False, "The call was running in three workers when they died; it is not tried again."
+        _S, False, "Three workers died while they ran the call; it is not tried again."
     ),
     "deadline": CodeInfo(_S, True, "The call's time was over."),
     "cancelled": CodeInfo(_S, False, "The caller cancelled the call."),
