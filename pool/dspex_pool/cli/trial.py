@@ -68,16 +68,19 @@ async def try_server(flags: tuple[str, ...] = ()) -> Trial:
 
 async def _use_server(trial: Trial, log: BinaryIO, flags: tuple[str, ...]) -> None:
     began_s = time.monotonic()
-    family: set[int] = set()
-    async with Client.start(flags=flags, lms=LM, stderr=log.fileno()) as client:
-        trial.hello_ms = _ms_since(began_s)
-        try:
-            await client.call("system.echo", None, deadline_ms=READY_TIMEOUT_MS)
-            trial.ready_ms = _ms_since(began_s)
-            await _measure(trial, client)
-        finally:
-            family = set(_descendants(client.server_pid))
-    trial.left_behind = sorted(pid for pid in family if _exists(pid))
+    family: list[int] = []
+    try:
+        async with Client.start(flags=flags, lms=LM, stderr=log.fileno()) as client:
+            trial.hello_ms = _ms_since(began_s)
+            try:
+                await client.call("system.echo", None, deadline_ms=READY_TIMEOUT_MS)
+                trial.ready_ms = _ms_since(began_s)
+                await _measure(trial, client)
+            finally:
+                family += _descendants(client.server_pid)
+    finally:
+        if family:
+            trial.left_behind = [pid for pid in family if _exists(pid)]
 
 
 async def _measure(trial: Trial, client: Client) -> None:
