@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 import traceback
+from contextlib import suppress
 from typing import Final
 
 from dspex_protocol import CALL, FAIL, NIL, NOTE, REPLY, Meta, decode_envelope, encode, encode_failure, error
@@ -52,8 +53,9 @@ def run_zygote(parent_pid: int) -> None:
     gc.freeze()
     import_ms = round((time.monotonic() - began) * 1000)
     _say(control, NOTE, "zygote.ready", {"import_ms": import_ms, "pid": os.getpid()})
-    while _serve_one(control):
-        pass
+    with suppress(BrokenPipeError):  # the supervisor went while a worker was forked for it
+        while _serve_one(control):
+            pass
 
 
 def _import_all() -> None:
@@ -77,6 +79,8 @@ def _serve_one(control: socket.socket) -> bool:
     try:
         pid = _fork_worker(control, wire, stderr, parent_pid)
         _say(control, REPLY, None, {"pid": pid}, request.id)
+    except BrokenPipeError:
+        raise
     except OSError as reason:
         failure = error("unavailable", f"the zygote could not fork: {reason.strerror}")
         control.send(encode(FAIL, request.id, None, {}, encode_failure(failure))[HEADER_BYTES:])

@@ -168,7 +168,7 @@ class Spawner:
         if not self._use_zygote:
             for request_id in list(self._requests):
                 self._execute(self._requests.pop(request_id))
-        elif self._zygote_ready:
+        elif self._zygote_ready and self._control is not None:  # else the next zygote serves them
             for request_id in self._requests.keys() - self._in_flight.keys():
                 self._fork(request_id)
 
