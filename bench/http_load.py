@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from collections.abc import Iterator
+from functools import partial
 from time import perf_counter
 
 
@@ -28,14 +30,19 @@ class HTTPLoad:
         self._port = port
         self._total = total
         self._outstanding = outstanding
-        self._numbers = iter(range(total))
         self.latencies_s: list[float] = []
         self.elapsed_s = 0.0
 
     async def run(self) -> None:
-        """Run all requests."""
+        """Run all requests; raises when one is not answered with 200."""
+        loop = asyncio.get_running_loop()
+        numbers = iter(range(self._total))
+        ended = [loop.create_future() for _ in range(self._outstanding)]
         began_s = perf_counter()
-        await asyncio.gather(*(self._connection() for _ in range(self._outstanding)))
+        for done in ended:
+            connect = partial(_Connection, numbers, self.latencies_s, done)
+            await loop.create_connection(connect, "127.0.0.1", self._port)
+        await asyncio.gather(*ended)
         self.elapsed_s = perf_counter() - began_s
 
     @property
@@ -48,27 +55,6 @@ class HTTPLoad:
         ordered = sorted(self.latencies_s)
         return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] * 1000
 
-    async def _connection(self) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        for number in self._numbers:
-            body = json.dumps({"question": f"why {number}"}).encode()
-            began_s = perf_counter()
-            writer.write(
-                b"POST /predict HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
-                b"content-length: %d\r\n\r\n%b" % (len(body), body)
-            )
-            await self._response(reader)
-            self.latencies_s.append(perf_counter() - began_s)
-        writer.close()
-
-    @staticmethod
-    async def _response(reader: asyncio.StreamReader) -> bytes:
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        if not head.startswith(b"http/1.1 200"):
-            raise RuntimeError(head.decode("latin-1"))
-        length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
-        return await reader.readexactly(length)
-
     @classmethod
     async def wait_for(cls, port: int) -> None:
         """Wait until the server answers."""
@@ -79,3 +65,46 @@ class HTTPLoad:
                     return
                 except OSError:
                     await asyncio.sleep(0.1)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: the next request when the response is there."""
+
+    def __init__(self, numbers: Iterator[int], latencies_s: list[float], done: asyncio.Future[None]) -> None:
+        self._numbers = numbers
+        self._latencies_s = latencies_s
+        self._done = done
+        self._data = b""
+        self._began_s = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the first request."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        """Take a part of a response."""
+        self._data += data
+        head, blank, body = self._data.partition(b"\r\n\r\n")
+        if not blank or len(body) < int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]):
+            return
+        if not head.startswith(b"HTTP/1.1 200"):
+            self._done.set_exception(RuntimeError(head.decode("latin-1")))
+            return
+        self._data = b""
+        self._latencies_s.append(perf_counter() - self._began_s)
+        self._send()
+
+    def _send(self) -> None:
+        number = next(self._numbers, None)
+        if number is None:
+            self._transport.close()
+            self._done.set_result(None)
+            return
+        body = json.dumps({"question": f"why {number}"}).encode()
+        self._began_s = perf_counter()
+        self._transport.write(
+            b"POST /predict HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\n\r\n%b" % (len(body), body)
+        )
