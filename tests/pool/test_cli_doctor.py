@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,18 +74,17 @@ def test_people_read_a_line_for_each_check_and_a_verdict(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A warning has its advice below it; the last line is the answer."""
-    monkeypatch.setattr("dspex_pool.cli.doctor.examine", lambda environment: iter(_THREE))
+    monkeypatch.setattr("dspex_pool.cli.doctor.look_at_machine", machine_with_faults)
     assert CALL_FAILED == run([])
-    lines = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()[1:]  # the first is about the settings
     assert ["ok    a: fine", "warn  b: slow", "      -> Do this.", "fail  c: gone"] == lines[:4]
     assert lines[-1].startswith("This machine cannot run DSPex yet; put right: c. (")
 
 
-_THREE = [
-    Check(name="a", level="ok", found="fine"),
-    Check(name="b", level="warn", found="slow", advice="Do this."),
-    Check(name="c", level="fail", found="gone"),
-]
+def machine_with_faults(config: Config, environment: Mapping[str, str]) -> Iterator[Check]:
+    yield Check(name="a", level="ok", found="fine")
+    yield Check(name="b", level="warn", found="slow", advice="Do this.")
+    yield Check(name="c", level="fail", found="gone")
 
 
 def test_an_old_python_is_refused() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from typing import Any
 
@@ -16,11 +18,9 @@ from dspex_protocol import CODES
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
     """The JSON form, asked for once."""
-    with pytest.MonkeyPatch.context() as patch:
-        lines: list[str] = []
-        patch.setattr("builtins.print", lambda *words, **_: lines.append(" ".join(words)))
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
         assert OK == run(["--json"])
-    return json.loads("\n".join(lines))  # type: ignore[no-any-return]
+    return json.loads(printed.getvalue())  # type: ignore[no-any-return]
 
 
 def test_json_lists_methods_modules_types_and_errors(described: dict[str, Any]) -> None:
