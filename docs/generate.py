@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from dspex_pool.config import describe_settings
 from dspex_protocol.errors import CODES, Fault
 
 DOCS: Final = Path(__file__).resolve().parent
@@ -45,8 +46,25 @@ def _errors_lines() -> Iterator[str]:
                 yield f"| `{code}` | {'yes' if row.retryable else 'no'} | {row.meaning} |"
 
 
+def settings_page() -> str:
+    """docs/settings.md: every setting of the server."""
+    return "\n".join(_settings_lines()) + "\n"
+
+
+def _settings_lines() -> Iterator[str]:
+    yield "# Settings"
+    yield ""
+    yield "Every setting of `dspex serve`: a flag, or an environment variable; the flag wins."
+    yield "This page is generated from `dspex_pool/config.py` by `make docs`; `dspex config` prints those in effect."
+    yield from ("", "| flag | variable | type | default | what and why |", "|---|---|---|---|---|")
+    for row in describe_settings():
+        default = "" if row["default"] == "" else f"`{row['default']}`"
+        yield f"| `{row['flag']}` | `{row['variable']}` | {row['type']} | {default} | {row['why']} |"
+
+
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "errors.md": errors_page,
+    "settings.md": settings_page,
 }
 
 
