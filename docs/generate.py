@@ -55,7 +55,8 @@ def _settings_lines() -> Iterator[str]:
     yield "# Settings"
     yield ""
     yield "Every setting of `dspex serve`: a flag, or an environment variable; the flag wins."
-    yield "This page is generated from `dspex_pool/config.py` by `make docs`; `dspex config` prints those in effect."
+    yield "This page is generated from `dspex_pool/config.py` by `make docs`."
+    yield "`dspex config` prints those in effect and where each came from."
     yield from ("", "| flag | variable | type | default | what and why |", "|---|---|---|---|---|")
     for row in describe_settings():
         default = "" if row["default"] == "" else f"`{row['default']}`"
