@@ -17,12 +17,13 @@ import pytest
 from dspex_pool.client import Client
 from dspex_protocol import CALL, DSPexError, encode, encode_value
 from dspex_protocol.frame import HEADER_BYTES
-from tests.support.servers import SUPPORT, count, info, server_environment
+from tests.support.servers import SUPPORT, count, info, server_environment, serving, worker_pids
 from tests.support.survivors import alive_after, describe, end_marked, marked, new_mark
 
 HOST_KILLS = count("host_kills", 100)
 BEAM_KILLS = count("beam_kills", 12)
 SUPERVISOR_KILLS = count("supervisor_kills", 100)
+GUARDIAN_KILLS = count("guardian_kills", 10)
 AT_ONCE = 2
 LEAVING_S = 1.0
 
@@ -118,3 +119,108 @@ def test_a_killed_beam_leaves_nothing() -> None:
     """The same with a BEAM and its Port."""
     left = [left_by(beam_host, range(n, min(n + AT_ONCE, BEAM_KILLS))) for n in range(0, BEAM_KILLS, AT_ONCE)]
     assert [] == [one for some in left for one in some]
+
+
+async def guarded_server(mark: str, work: list[str]) -> tuple[Client, asyncio.subprocess.Process]:
+    """A server whose client does not wait for its end; its guardian."""
+    server_in, our_out = os.pipe()
+    our_in, server_out = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "dspex_pool", "serve"),
+        stdin=server_in,
+        stdout=server_out,
+        env=os.environ | server_environment(mark),
+    )
+    os.close(server_in)
+    os.close(server_out)
+    client = Client(our_in, our_out, asyncio.get_running_loop())
+    await client.hello(functions={}, lms={}, secrets={}, notes=[])
+    for method in work:
+        if "spawn" in method:
+            await client.call(method, {})
+    return client, process
+
+
+async def kill_inside(number: int, victim: str) -> list[str]:
+    """Kill a supervisor or a guardian at its work; what is left, and what its client was told."""
+    mark, work = new_mark(), WORK[number % len(WORK)]
+    client, process = await guarded_server(mark, work)
+    try:
+        pid = process.pid if victim == "guardian" else (await info(client))["pid"]
+        pending = [asyncio.ensure_future(client.call(m, {})) for m in [*work, "misbehave.sleep_in_thread"]]
+        family = marked(mark)
+        assert {pid, process.pid} <= set(family)
+        os.kill(pid, signal.SIGKILL)
+        ended = await asyncio.gather(*pending, return_exceptions=True)
+        told = [f"{one!r}" for one in ended if not is_lost(one)]
+        left = await asyncio.to_thread(alive_after, LEAVING_S, family)
+        return [describe(pid) for pid in left or marked(mark)] + told
+    finally:
+        end_marked(mark)
+        await client.aclose()
+        await process.wait()
+
+
+def is_lost(outcome: object) -> bool:
+    """Whether a call ended as it must when its server is gone, or was done before."""
+    return isinstance(outcome, int) or (isinstance(outcome, DSPexError) and outcome.code == "connection_lost")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("victim", "kills"), [("supervisor", SUPERVISOR_KILLS), ("guardian", GUARDIAN_KILLS)])
+async def test_a_killed_server_leaves_nothing(victim: str, kills: int) -> None:
+    """SIGKILL of one of the two: each open call is failed once, and nothing stays."""
+    found: list[str] = []
+    for first in range(0, kills, AT_ONCE):
+        async with asyncio.timeout(60):
+            numbers = range(first, min(first + AT_ONCE, kills))
+            for left in await asyncio.gather(*(kill_inside(number, victim) for number in numbers)):
+                found += left
+    assert [] == found
+
+
+@pytest.mark.slow
+async def test_a_stopped_supervisor_leaves_with_its_host() -> None:
+    """A supervisor under SIGSTOP can do nothing; its guardian ends it all the same."""
+    mark = new_mark()
+    client, process = await guarded_server(mark, ["misbehave.spawn_detached"])
+    try:
+        supervisor = (await info(client))["pid"]
+        family = marked(mark)
+        os.kill(supervisor, signal.SIGSTOP)
+        await client.aclose()
+        # Half a second of this is the time that a supervisor has to leave by itself.
+        assert [] == await asyncio.to_thread(alive_after, LEAVING_S, family)
+    finally:
+        end_marked(mark)
+        await process.wait()
+
+
+@pytest.mark.slow
+async def test_a_stopped_supervisor_leaves_with_its_guardian() -> None:
+    """The guardian's death wakes a stopped supervisor, which then ends everything."""
+    mark = new_mark()
+    client, process = await guarded_server(mark, ["misbehave.spawn_detached"])
+    try:
+        supervisor = (await info(client))["pid"]
+        family = marked(mark)
+        os.kill(supervisor, signal.SIGSTOP)
+        os.kill(process.pid, signal.SIGKILL)
+        assert [] == await asyncio.to_thread(alive_after, LEAVING_S, family)
+    finally:
+        end_marked(mark)
+        await client.aclose()
+        await process.wait()
+
+
+@pytest.mark.slow
+async def test_a_dead_worker_leaves_no_grandchild() -> None:
+    """What a worker had started goes with it, daemons in sessions of their own too."""
+    async with serving() as client:
+        children = [await client.call(f"misbehave.{how}", {}) for how in ("spawn", "spawn_detached") * 4]
+        for pid in await worker_pids(client):
+            os.kill(pid, signal.SIGKILL)
+        pids = [pid for pid in children if isinstance(pid, int)]
+        assert 8 == len(pids)
+        assert [] == await asyncio.to_thread(alive_after, LEAVING_S, pids)
+        assert 1 == await client.call("system.echo", 1)

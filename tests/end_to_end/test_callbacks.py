@@ -1,0 +1,99 @@
+"""The host is called back, and calls again from there, as deep as the protocol allows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from dspex_pool.client import Client
+from dspex_protocol import DSPexError
+from tests.support.servers import PREDICT, info, serving
+
+LMS = {"default": {"model": "host/answer"}}
+
+
+class Nesting:
+    """A host's model that asks the server again, so deep as the question says."""
+
+    def __init__(self) -> None:
+        self.ask: Callable[[str], Awaitable[dict[str, object]]]
+        self.refusals: list[DSPexError] = []
+
+    async def answer(self, model: str, messages: list[dict[str, str]], config: object) -> str:
+        """Answer `3` with what `2` gives and one more."""
+        question = messages[-1]["content"].partition("[[ ## question ## ]]")[2].split()[0]
+        depth = 0
+        if question != "0":
+            try:
+                depth = 1 + int(str((await self.ask(str(int(question) - 1)))["answer"]))
+            except DSPexError as refusal:
+                self.refusals.append(refusal)
+                raise
+        return f"[[ ## answer ## ]]\n{depth}\n\n[[ ## completed ## ]]"
+
+    def bind(self, client: Client) -> None:
+        """Ask through that client."""
+        self.ask = lambda question: client.predict(PREDICT, {"question": question})
+
+
+ONE_PLACE = ("--workers", "1", "--calls-per-worker", "1")
+
+
+@pytest.mark.slow
+async def test_callbacks_nest_eight_deep_in_one_place() -> None:
+    """With one worker of one place nothing waits for itself, several chains at once included."""
+    nesting = Nesting()
+    async with serving(*ONE_PLACE, functions={"answer": nesting.answer}, lms=LMS) as client:
+        nesting.bind(client)
+        chains = await asyncio.gather(*(client.predict(PREDICT, {"question": "8"}) for _ in range(10)))
+        assert [{"answer": "8"}] * 10 == chains
+        assert [] == nesting.refusals
+
+
+@pytest.mark.slow
+async def test_the_ninth_level_is_refused() -> None:
+    """The call that would be nested nine deep gets `callback_too_deep`, and its parents fail by it."""
+    nesting = Nesting()
+    async with serving(*ONE_PLACE, functions={"answer": nesting.answer}, lms=LMS) as client:
+        nesting.bind(client)
+        with pytest.raises(DSPexError):
+            await client.predict(PREDICT, {"question": "9"})
+        assert "callback_too_deep" == nesting.refusals[0].code
+        assert {"answer": "1"} == await client.predict(PREDICT, {"question": "1"})
+        snapshot = await info(client)
+        assert (0, 0) == (snapshot["waiting"], snapshot["open_bytes"])
+
+
+@pytest.mark.slow
+async def test_the_end_of_a_call_cancels_its_callback() -> None:
+    """The deadline of the outer call reaches the host's function."""
+    cancelled = asyncio.Event()
+
+    async def answer(model: str, messages: object, config: object) -> str:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            cancelled.set()
+        return ""
+
+    async with serving(functions={"answer": answer}, lms=LMS) as client:
+        with pytest.raises(DSPexError) as failure:
+            await client.predict(PREDICT, {"question": "?"}, deadline_ms=2000)
+        assert "deadline" == failure.value.code
+        await cancelled.wait()
+
+
+@pytest.mark.slow
+async def test_a_function_that_raises_fails_the_prediction() -> None:
+    """The host's own error comes back to the caller, typed, and the worker goes on."""
+
+    def answer(model: str, messages: object, config: object) -> str:
+        raise KeyError("the host's own mistake")
+
+    async with serving(functions={"answer": answer}, lms=LMS) as client:
+        with pytest.raises(DSPexError) as failure:
+            await client.predict(PREDICT, {"question": "?"})
+        assert "function_failed" == failure.value.code
+        assert 0 == (await info(client))["worker_deaths"]
