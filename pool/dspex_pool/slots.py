@@ -50,6 +50,8 @@ BREAKER_FAILURES: Final = 5
 BREAKER_WINDOW_S: Final = 60.0
 HELLO_ID: Final = 1
 SWEEP_AGAIN_S: Final = 0.05
+MAX_LAST_READS: Final = 64
+"""Reads of what a dead worker had written: several times what its socket holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,9 +157,15 @@ class Slots:
         self._next_number += 1
         self._workers[worker.number] = worker
         timeout = self._loop.call_later(self._config.boot_timeout_s, self._boot_timed_out, worker)
-        process.on_exit = lambda reason: self._died(worker, reason)
+
+        def died(reason: str) -> None:
+            timeout.cancel()
+            self._died(worker, reason)
+
+        process.on_exit = died
         link.on_end = lambda reason: self._hung_up(worker, reason)
         link.on_bodies = lambda bodies: self._welcomed(worker, bodies, timeout.cancel)
+        link.on_drained = self._room_again
         hello = {"protocol": PROTOCOL, "versions": [VERSION], "worker": worker.number, **self._host.offer()}
         worker.last_id = HELLO_ID
         link.send(encode(CALL, HELLO_ID, "system.hello", {}, encode_value(hello)))
@@ -182,6 +190,11 @@ class Slots:
         if bodies[1:]:
             self._switchboard.take_from_worker(worker, bodies[1:])
 
+    def _room_again(self) -> None:
+        """A worker that had not read has: calls may wait for it."""
+        self._switchboard.pump()
+        self._switchboard.flush()
+
     def _boot_timed_out(self, worker: Worker) -> None:
         self._log.error("worker_boot_timeout", worker=worker.number, after_s=self._config.boot_timeout_s)
         worker.process.kill()
@@ -194,8 +207,10 @@ class Slots:
 
     def _died(self, worker: Worker, reason: str) -> None:
         """A worker's process has ended: its last words count, then it is replaced."""
-        while worker.link.read():
-            pass
+        # Bounded: a child that it left behind may hold the wire and go on writing.
+        for _ in range(MAX_LAST_READS):
+            if not worker.link.read():
+                break
         worker.link.close()
         del self._workers[worker.number]
         was_ready = worker.state is not WorkerState.STARTING

@@ -8,6 +8,7 @@ flight holds no task.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -34,6 +35,8 @@ CHILD_ENVIRONMENT: Final = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "PYTHONUNBUFFERED": "1",
 }
+MAX_LAST_READS: Final = 16
+"""Reads of a dead child's stderr: several times what a pipe holds."""
 ZYGOTE_RESTART_S: Final = 0.1
 MAX_ZYGOTE_FAILURES: Final = 3
 """Zygotes that may die before they are ready; after that, workers start without one."""
@@ -59,8 +62,10 @@ class ChildProcess:
 
     def last_words(self) -> str:
         """The end of what it wrote to stderr."""
-        while self._stderr.read():
-            pass
+        # Bounded: a child that it left behind may hold the pipe and go on writing.
+        for _ in range(MAX_LAST_READS):
+            if not self._stderr.read():
+                break
         return self._stderr.text()
 
     def _exited(self) -> None:
@@ -175,17 +180,24 @@ class Spawner:
     # Starting from nothing
 
     def _execute(self, request: _Request) -> None:
-        try:
-            ours, theirs = _wire_pair()
-            pid, stderr = self._launch(["worker", str(os.getpid())], theirs.fileno())
-        except OSError as reason:
-            request.failed(f"a process could not be started: {reason.strerror}")
-            return
-        theirs.close()
-        request.started(ChildProcess(pid, self._loop, stderr), ours.detach())
+        with contextlib.ExitStack() as opened:
+            try:
+                ours, theirs = _wire_pair()
+                opened.callback(ours.close)
+                opened.callback(theirs.close)
+                process = self._launch(["worker", str(os.getpid())], theirs.fileno())
+            except OSError as reason:
+                request.failed(f"a process could not be started: {reason.strerror}")
+                return
+            wire = ours.detach()
+        request.started(process, wire)
 
-    def _launch(self, arguments: list[str], stdin: int) -> tuple[int, StderrTail]:
-        """Start a process of the bridge; its stdout and stderr are one pipe to us."""
+    def _launch(self, arguments: list[str], stdin: int) -> ChildProcess:
+        """Start a process of the bridge; its stdout and stderr are one pipe to us.
+
+        Raises:
+            OSError: and nothing is left of it.
+        """
         read_end, write_end = os.pipe()
         try:
             pid = os.posix_spawn(
@@ -204,24 +216,32 @@ class Spawner:
             raise
         finally:
             os.close(write_end)
-        return pid, StderrTail(self._loop, read_end, self._log.raw)
+        stderr = StderrTail(self._loop, read_end, self._log.raw)
+        try:
+            return ChildProcess(pid, self._loop, stderr)
+        except OSError:
+            kill_group(pid)
+            stderr.close()
+            raise
 
     # The zygote
 
     def _start_zygote(self) -> None:
         if self._closed:
             return
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with contextlib.ExitStack() as opened:
+            try:
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                opened.callback(theirs.close)
+                on_failure = opened.enter_context(contextlib.ExitStack())
+                on_failure.callback(ours.close)
+                self._zygote = self._launch(["zygote", str(os.getpid())], theirs.fileno())
+                on_failure.pop_all()
+            except OSError as reason:
+                self._give_up_zygote(f"it could not be started: {reason.strerror}")
+                return
         ours.setblocking(False)
-        try:
-            pid, stderr = self._launch(["zygote", str(os.getpid())], theirs.fileno())
-        except OSError as reason:
-            self._give_up_zygote(f"it could not be started: {reason.strerror}")
-            return
-        finally:
-            theirs.close()
         self._control = ours
-        self._zygote = ChildProcess(pid, self._loop, stderr)
         self._zygote.on_exit = self._zygote_died
         self._loop.add_reader(ours.fileno(), self._hear_zygote)
 
@@ -276,8 +296,10 @@ class Spawner:
         self._in_flight[request_id] = (ours, StderrTail(self._loop, read_end, self._log.raw))
 
     def _forked(self, request_id: int, pid: object, payload: bytes) -> None:
+        request = self._requests.pop(request_id, None)
+        if request is None:
+            return
         ours, stderr = self._in_flight.pop(request_id)
-        request = self._requests.pop(request_id)
         if not isinstance(pid, int):
             ours.close()
             stderr.close()
@@ -285,10 +307,11 @@ class Spawner:
             return
         try:
             process = ChildProcess(pid, self._loop, stderr)
-        except ProcessLookupError:
+        except OSError as reason:  # it has ended already, or there are no descriptors left
+            kill_group(pid)
             ours.close()
             stderr.close()
-            request.failed("the process ended at once")
+            request.failed(f"the process cannot be watched: {reason.strerror}")
             return
         request.started(process, ours.detach())
 
