@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dspy
 import pytest
-from dspex_bridge.adapters import ADAPTERS
-from dspex_bridge.signatures import build_signature
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dspex_bridge.adapters import ADAPTERS
+from dspex_bridge.signatures import build_signature
 
 DSPY_ADAPTERS = {"chat": dspy.ChatAdapter, "json": dspy.JSONAdapter, "xml": dspy.XMLAdapter}
 
@@ -31,14 +32,16 @@ def test_messages_are_those_of_dspy(name: str, description: object) -> None:
     """First and later prompts, with and without demos, equal DSPy's own."""
     signature = build_signature(description)
     inputs = {field: f"value of {field}" for field in signature.input_fields}
-    demo = {field: "x" for field in signature.fields}
+    demo = dict.fromkeys(signature.fields, "x")
     for demos in ([], [demo], []):
         expected = DSPY_ADAPTERS[name]().format(signature, demos, inputs)
         assert expected == ADAPTERS[name].format(signature, demos, inputs)
 
 
 @given(question=st.text(), context=st.text(), prefix=st.sampled_from(("", "Before.")), main=st.booleans())
-def test_plain_text_is_written_as_dspy_writes_it(question: str, context: str, prefix: str, main: bool) -> None:
+def test_plain_text_is_written_as_dspy_writes_it(
+    question: str, context: str, prefix: str, main: bool
+) -> None:
     """The short way for text gives the same message for any text."""
     signature = build_signature("question, context -> answer")
     inputs = {"question": question, "context": context}
@@ -50,7 +53,9 @@ def test_signatures_do_not_share_a_memory() -> None:
     """Two signatures that differ in their instructions alone get prompts of their own."""
     one = build_signature("question -> answer")
     other = one.with_instructions("Answer in French.")
-    prompts = [ADAPTERS["chat"].format(signature, [], {"question": "?"})[0]["content"] for signature in (one, other)]
+    prompts = [
+        ADAPTERS["chat"].format(signature, [], {"question": "?"})[0]["content"] for signature in (one, other)
+    ]
     assert "Answer in French." not in prompts[0]
     assert "Answer in French." in prompts[1]
 

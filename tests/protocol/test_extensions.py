@@ -70,7 +70,7 @@ def test_tensors_need_exactly_their_bytes(dtype: str, shape: list[int]) -> None:
     [
         dt.date(2026, 2, 28),
         dt.time(23, 59, 59, 1),
-        dt.datetime(2026, 2, 28, 12, 0, 0, 1),  # noqa: DTZ001  without a zone is the point
+        dt.datetime(2026, 2, 28, 12, 0, 0, 1),
         dt.datetime(1, 1, 1, tzinfo=dt.UTC),
         dt.datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=dt.UTC),
         dt.timedelta(days=-1, microseconds=1),

@@ -30,7 +30,9 @@ def pack(value):
         return struct.pack(">BI", 0xDB, len(data)) + data
     if isinstance(value, list):
         return struct.pack(">BI", 0xDD, len(value)) + b"".join(map(pack, value))
-    return struct.pack(">BI", 0xDF, len(value)) + b"".join(pack(part) for pair in value.items() for part in pair)
+    return struct.pack(">BI", 0xDF, len(value)) + b"".join(
+        pack(part) for pair in value.items() for part in pair
+    )
 
 
 def skip_integer(body, at):
