@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
@@ -170,14 +171,16 @@ def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
 
 
 def _pollable(descriptor: int) -> int:
-    """The descriptor, or a pipe fed from it: the kernel cannot wait for a regular file."""
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    """The descriptor, or a pipe fed from it: the kernel cannot wait for a file or /dev/null."""
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
         return descriptor
     read_end, write_end = os.pipe()
 
     def copy() -> None:
-        while data := os.read(descriptor, 65_536):
-            os.write(write_end, data)
+        with contextlib.suppress(BrokenPipeError):  # the server has ended first
+            while data := os.read(descriptor, 65_536):
+                os.write(write_end, data)
         os.close(write_end)
 
     threading.Thread(target=copy, name="file-input", daemon=True).start()
