@@ -65,26 +65,38 @@ async def _nonce(worker: Worker, call: RunningCall, what: Nonce) -> object:
     return what.nonce
 
 
+async def _announce(call: RunningCall) -> None:
+    """Tell a caller that takes items that it begins now."""
+    if call.wants_items:
+        await call.emit({"begun": True})
+        await asyncio.sleep(0)  # it is written before the loop comes back here
+
+
 async def _spin_in_c(worker: Worker, call: RunningCall, nothing: Nothing) -> None:
+    await _announce(call)
     # Exponential backtracking in C, which never lets go of the interpreter's lock.
     re.match(r"(a+)+$", "a" * 64 + "b")
 
 
 async def _loop(worker: Worker, call: RunningCall, nothing: Nothing) -> None:
+    await _announce(call)
     while True:
         pass
 
 
 async def _sleep_on_loop(worker: Worker, call: RunningCall, what: Duration) -> None:
+    await _announce(call)
     time.sleep(what.seconds)
 
 
 async def _sleep_in_thread(worker: Worker, call: RunningCall, what: Duration) -> None:
+    await _announce(call)
     # Such as a module without an async form: cancelling the task does not stop the thread.
     await asyncio.shield(asyncio.get_running_loop().run_in_executor(worker.threads, time.sleep, what.seconds))
 
 
 async def _ignore_cancel(worker: Worker, call: RunningCall, what: Duration) -> None:
+    await _announce(call)
     until = time.monotonic() + what.seconds
     while time.monotonic() < until:
         try:
@@ -94,6 +106,7 @@ async def _ignore_cancel(worker: Worker, call: RunningCall, what: Duration) -> N
 
 
 async def _stop(worker: Worker, call: RunningCall, nothing: Nothing) -> None:
+    await _announce(call)
     os.kill(os.getpid(), 19)  # SIGSTOP
 
 
