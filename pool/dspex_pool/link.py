@@ -58,6 +58,11 @@ class Link:
         """What the peer has not taken yet."""
         return self._outbox.waiting_bytes
 
+    @property
+    def unread_bytes(self) -> int:
+        """What was offered to the peer and refused. While there is some, `on_drained` will come."""
+        return 0 if self._writable else self._outbox.waiting_bytes
+
     def start(self) -> None:
         """Begin, or go on, to read."""
         if not self._reading and not self._ended and not self.closed:

@@ -101,7 +101,7 @@ class Session:
     @property
     def is_clogged(self) -> bool:
         """Whether the client has stopped reading."""
-        return self.link.waiting_bytes > CLOGGED_BYTES
+        return self.link.unread_bytes > CLOGGED_BYTES
 
     def next_callback_id(self) -> int:
         """A new id for a call to this client."""
@@ -123,7 +123,7 @@ class Session:
                 self._call(envelope, body[envelope.payload_at :])
             else:
                 self._other(envelope, body)
-        if self.link.waiting_bytes > MAX_UNREAD_BYTES:
+        if self.link.unread_bytes > MAX_UNREAD_BYTES:
             self.link.pause()
         self._switchboard.flush()
 
@@ -291,10 +291,9 @@ class Session:
             )
 
     def _drained(self) -> None:
-        if self.link.waiting_bytes < CLOGGED_BYTES:
+        if not self.is_clogged:
             self.link.start()
-            self._switchboard.pump()
-            self._switchboard.flush()
+            self._switchboard.client_reads_again(self)
 
     def _ended(self, reason: WireError | None) -> None:
         if reason is not None:

@@ -142,7 +142,9 @@ class Switchboard:
         self._wheel.add(call, call.deadline_s)
         if call.depth:
             self._start_nested(call)
-        elif self._waiting or session.is_clogged or not self._start(call):
+        elif session.is_clogged:
+            self._waiting.hold(call)
+        elif self._waiting.startable or not self._start(call):
             self._waiting.add(call)
 
     def _check_method(self, method: str) -> None:
@@ -291,21 +293,24 @@ class Switchboard:
 
     def pump(self) -> None:
         """Start what waits, as far as there is room."""
-        held: list[Call] = []
         while (call := self._waiting.first()) is not None:
             session = call.session
             assert session is not None
-            if session.is_clogged:
+            if session.is_clogged and not call.depth:
                 self._waiting.remove(call)
-                held.append(call)
+                self._waiting.hold(call)
                 continue
             worker = least_loaded(self._workers, NO_LIMIT if call.depth else self._config.calls_per_worker)
             if worker is None:
                 break
             self._waiting.remove(call)
             self._send(call, worker)
-        for call in held:
-            self._waiting.put_back(call)
+
+    def client_reads_again(self, session: Session) -> None:
+        """A client that had not read has caught up."""
+        self._waiting.resume(session)
+        self.pump()
+        self.flush()
 
     # From workers
 

@@ -103,7 +103,7 @@ class Worker:
     @property
     def is_clogged(self) -> bool:
         """Whether it has stopped reading."""
-        return self.link.waiting_bytes > CLOGGED_BYTES
+        return self.link.unread_bytes > CLOGGED_BYTES
 
     def move(self, event: WorkerEvent) -> None:
         """The one place where a worker's state changes."""
