@@ -57,6 +57,7 @@ defmodule DSPex.Envelope do
     {method, rest} = text_or_nil(rest)
     {meta, payload} = meta(rest)
     kind = Enum.at(@kinds, kind)
+    check(id > 0 or kind == :note, "id 0 is for notes that belong to no call")
     check_method(kind, method)
 
     if byte_size(body) - byte_size(payload) > @max_bytes, do: throw(:too_large)
