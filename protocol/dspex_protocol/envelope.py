@@ -159,6 +159,6 @@ def _readable_start(body: bytes) -> dict[str, object]:
         return {}
     if type(kind) is not int or type(call_id) is not int:
         return {}
-    if not 0 <= kind <= NOTE or not 0 <= call_id <= MAX_ID:
+    if not 0 <= kind <= NOTE or not 1 <= call_id <= MAX_ID:  # nothing can be answered to id 0
         return {}
     return {"kind": kind, "id": call_id}

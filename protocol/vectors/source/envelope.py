@@ -157,7 +157,7 @@ KIND_AND_ID = [
     bad("kind.float", "95 cb0000000000000000 01" + METHOD + "80 c0", "kind 0.0"),
     bad("kind.str", "95 a0 01" + METHOD + "80 c0", "kind as a string"),
     bad("kind.nil", "95 c0 01" + METHOD + "80 c0", "kind nil"),
-    bad("id.0", "95 00 00" + METHOD + "80 c0", "id 0 in a CALL", 0),
+    bad("id.0", "95 00 00" + METHOD + "80 c0", "id 0 in a CALL: no FAIL may have it"),
     bad("id.0.reply", "95 01 00 c0 80 c0", "id 0 in a REPLY"),
     bad("id.-1", "95 00 ff" + METHOD + "80 c0", "id -1"),
     bad("id.2^63", "95 00 cf8000000000000000" + METHOD + "80 c0", "id 2^63"),
