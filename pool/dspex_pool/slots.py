@@ -179,6 +179,9 @@ class Slots:
             worker.methods, worker.effects = _read_welcome(bodies[0])
         except DSPexError as refusal:
             self._log.error("worker_refused", worker=worker.number, reason=refusal)
+            # Why it is killed says more than that it was.
+            words = str(refusal)
+            worker.process.on_exit = lambda reason: self._died(worker, words)
             worker.process.kill()
             return
         worker.move(WorkerEvent.GREETED)
