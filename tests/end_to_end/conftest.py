@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
+from tests.support.servers import has_ready, serving, wait_for
 
 from dspex_pool.client import Client
-from tests.support.servers import has_ready, serving, wait_for
 
 
 @pytest_asyncio.fixture

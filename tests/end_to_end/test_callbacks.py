@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from tests.support.servers import PREDICT, info, serving
 
 from dspex_pool.client import Client
 from dspex_protocol import DSPexError
-from tests.support.servers import PREDICT, info, serving
 
 LMS = {"default": {"model": "host/answer"}}
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.support.reference import Reference
+from tests.support.servers import PREDICT, SIM, has_ready, info, serving, wait_for
 
 from dspex_bridge import failpoints
 from dspex_pool.client import Client
 from dspex_protocol import DSPexError
-from tests.support.reference import Reference
-from tests.support.servers import PREDICT, SIM, has_ready, info, serving, wait_for
 
 WAVES = 4
 CALLS_A_WAVE = 6

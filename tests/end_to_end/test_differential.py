@@ -9,10 +9,10 @@ from itertools import cycle, islice
 from typing import TypeAlias
 
 import pytest
-
-from dspex_pool.client import Client
 from tests.support.reference import Reference
 from tests.support.servers import count, serving
+
+from dspex_pool.client import Client
 
 PREDICTIONS = count("predictions", 10_000)
 AT_ONCE = 200

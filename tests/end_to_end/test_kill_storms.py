@@ -11,11 +11,11 @@ from itertools import count as numbers
 from random import Random
 
 import pytest
-
-from dspex_pool.client import Client
 from tests.support.reference import Reference
 from tests.support.servers import PREDICT, count, has_ready, info, serving, wait_for, workers
 from tests.support.survivors import is_alive
+
+from dspex_pool.client import Client
 
 KILLS = count("kills", 300)
 ZYGOTE_KILLS = count("zygote_kills", 20)
@@ -78,7 +78,9 @@ class Traffic:
             case 0:
                 return nonce, await self._client.call("system.echo", nonce)
             case 1:
-                return nonce, await self._client.call("misbehave.nonce", {"nonce": nonce, "pause_ms": nonce % 4})
+                return nonce, await self._client.call(
+                    "misbehave.nonce", {"nonce": nonce, "pause_ms": nonce % 4}
+                )
             case _:
                 at = nonce % len(QUESTIONS)
                 fields = await self._client.predict(PREDICT, {"question": QUESTIONS[at]})
@@ -177,5 +179,3 @@ async def resources(client: Client) -> tuple[int, int, int]:
     with open(f"/proc/{pid}/task/{pid}/children") as listed:
         children = len(listed.read().split())
     return len(os.listdir(f"/proc/{pid}/fd")), len(os.listdir(f"/proc/{pid}/task")), children
-
-

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.servers import SUPPORT, count, info, server_environment, serving, worker_pids
+from tests.support.survivors import alive_after, describe, end_marked, marked, new_mark
 
 from dspex_pool.client import Client
 from dspex_protocol import CALL, DSPexError, encode, encode_value
 from dspex_protocol.frame import HEADER_BYTES
-from tests.support.servers import SUPPORT, count, info, server_environment, serving, worker_pids
-from tests.support.survivors import alive_after, describe, end_marked, marked, new_mark
 
 HOST_KILLS = count("host_kills", 100)
 BEAM_KILLS = count("beam_kills", 12)
@@ -103,14 +103,19 @@ def _all_started(commands: list[list[str]], marks: list[str]) -> Iterator[list[s
     if not commands:
         yield []
         return
-    with started(commands[0], marks[0]) as host, contextmanager(_all_started)(commands[1:], marks[1:]) as others:
+    with (
+        started(commands[0], marks[0]) as host,
+        contextmanager(_all_started)(commands[1:], marks[1:]) as others,
+    ):
         yield [host, *others]
 
 
 @pytest.mark.slow
 def test_a_killed_python_host_leaves_nothing() -> None:
     """SIGKILL of a host, its server at rest, importing, stuck in C, or with daemons."""
-    left = [left_by(python_host, range(n, min(n + AT_ONCE, HOST_KILLS))) for n in range(0, HOST_KILLS, AT_ONCE)]
+    left = [
+        left_by(python_host, range(n, min(n + AT_ONCE, HOST_KILLS))) for n in range(0, HOST_KILLS, AT_ONCE)
+    ]
     assert [] == [one for some in left for one in some]
 
 
@@ -167,7 +172,9 @@ def is_lost(outcome: object) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("victim", "kills"), [("supervisor", SUPERVISOR_KILLS), ("guardian", GUARDIAN_KILLS)])
+@pytest.mark.parametrize(
+    ("victim", "kills"), [("supervisor", SUPERVISOR_KILLS), ("guardian", GUARDIAN_KILLS)]
+)
 async def test_a_killed_server_leaves_nothing(victim: str, kills: int) -> None:
     """SIGKILL of one of the two: each open call is failed once, and nothing stays."""
     found: list[str] = []

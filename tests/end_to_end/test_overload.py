@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.support.servers import info, serving, wait_for
 
 from dspex_protocol import DSPexError
-from tests.support.servers import info, serving, wait_for
 
 PLACES, QUEUE, CALLS = 4, 20, 100
 

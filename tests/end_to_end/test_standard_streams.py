@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.support.servers import PREDICT, count, worker_pids
 
 from dspex_pool.client import Client
-from tests.support.servers import PREDICT, count, worker_pids
 
 WRITES = count("writes", 2000)
 WAYS = ("print", "c", "child", "descriptor")
@@ -36,7 +36,7 @@ async def test_stray_writes_harm_no_call(client: Client) -> None:
 
 
 async def test_programs_read_nothing_from_stdin(client: Client) -> None:
-    """fd 0 of a worker is at its end, for Python, for the system call, and for a child."""
+    """Fd 0 of a worker is at its end, for Python, for the system call, and for a child."""
     assert [b"", "", b""] == await client.call("misbehave.read_stdin", {})
     assert "still here" == await client.call("system.echo", "still here")
 
