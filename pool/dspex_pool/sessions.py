@@ -193,7 +193,6 @@ class Session:
         """The server is to end: take no more calls; leave when the open ones have ended."""
         if self.state is ConnectionState.OPEN:
             self.state = move(CONNECTION, self.state, ConnectionEvent.GOODBYE)
-            self.note("system.closing", {"code": "draining", "message": "the server was told to end"})
             self.call_ended()
 
     def call_ended(self) -> None:
@@ -203,6 +202,8 @@ class Session:
         if self._goodbye_id is not None:
             self.link.send(encode(REPLY, self._goodbye_id, None, {}, NIL))
             self._goodbye_id = None
+        else:
+            self.note("system.closing", {"code": "draining", "message": "the server was told to end"})
         self._house.leave(self)
 
     # Methods that the supervisor answers itself
@@ -223,18 +224,18 @@ class Session:
         return asdict(welcome)
 
     def _info(self, envelope: Envelope, value: object) -> object:
-        read(Nothing, value or {})
+        _check_nothing(value)
         return self._house.info()
 
     def _goodbye(self, envelope: Envelope, value: object) -> object:
-        read(Nothing, value or {})
+        _check_nothing(value)
         self.state = move(CONNECTION, self.state, ConnectionEvent.GOODBYE)
         self._goodbye_id = envelope.id
         self.call_ended()
         return _LATER
 
     def _get_program(self, envelope: Envelope, value: object) -> object:
-        read(Nothing, value or {})
+        _check_nothing(value)
         meta: Meta = envelope.meta
         program, version, record = self._switchboard.programs.resolve(
             meta.get("program"), meta.get("version")
@@ -246,11 +247,11 @@ class Session:
         return {"program": program, "version": version, **content}
 
     def _list_programs(self, envelope: Envelope, value: object) -> object:
-        read(Nothing, value or {})
+        _check_nothing(value)
         return self._switchboard.programs.list()
 
     def _delete_program(self, envelope: Envelope, value: object) -> object:
-        read(Nothing, value or {})
+        _check_nothing(value)
         program = envelope.meta.get("program")
         self._switchboard.programs.delete(program)
         self._switchboard.forget_program(str(program))
@@ -301,6 +302,10 @@ class Session:
         self.state = ConnectionState.CLOSED
         self._switchboard.client_gone(self)
         self._house.lost(self)
+
+
+def _check_nothing(value: object) -> None:
+    read(Nothing, {} if value is None else value)
 
 
 class _Later:
