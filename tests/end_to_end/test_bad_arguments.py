@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.support.servers import PREDICT, info
 
 from dspex_pool.client import Client
 from dspex_protocol import DSPexError
-from tests.support.servers import PREDICT, info
 
 SPEC = dict(PREDICT)
 INPUTS = {"question": "?"}
 
-# name: (method, payload, meta, code, field)
+# By name: method, payload and meta, then the code and the field that the error must have.
 TABLE: dict[str, tuple[str, object, dict[str, Any], str, str | None]] = {
     "unknown method": ("program.prdict", {}, {}, "unknown_method", None),
     "a method of the other hop": ("worker.configure", {}, {}, "unknown_method", None),
@@ -26,7 +26,13 @@ TABLE: dict[str, tuple[str, object, dict[str, Any], str, str | None]] = {
         "invalid_argument",
         "confg",
     ),
-    "a field has another type": ("program.predict", {"spec": SPEC, "inputs": []}, {}, "invalid_argument", "inputs"),
+    "a field has another type": (
+        "program.predict",
+        {"spec": SPEC, "inputs": []},
+        {},
+        "invalid_argument",
+        "inputs",
+    ),
     "an input has another type": (
         "program.predict",
         {"spec": SPEC, "inputs": {"question": 7}},
@@ -34,7 +40,13 @@ TABLE: dict[str, tuple[str, object, dict[str, Any], str, str | None]] = {
         "invalid_argument",
         "inputs.question",
     ),
-    "an input is missing": ("program.predict", {"spec": SPEC, "inputs": {}}, {}, "invalid_argument", "inputs.question"),
+    "an input is missing": (
+        "program.predict",
+        {"spec": SPEC, "inputs": {}},
+        {},
+        "invalid_argument",
+        "inputs.question",
+    ),
     "an input is unknown": (
         "program.predict",
         {"spec": SPEC, "inputs": {**INPUTS, "extra": 1}},
@@ -63,7 +75,13 @@ TABLE: dict[str, tuple[str, object, dict[str, Any], str, str | None]] = {
         "invalid_argument",
         "spec.signature",
     ),
-    "unknown program": ("program.predict", {"inputs": INPUTS}, {"program": "nobody"}, "unknown_program", None),
+    "unknown program": (
+        "program.predict",
+        {"inputs": INPUTS},
+        {"program": "nobody"},
+        "unknown_program",
+        None,
+    ),
     "unknown version": ("program.get", {}, {"program": "kept", "version": 9}, "unknown_program", None),
     "program exists": ("program.create", {"spec": SPEC}, {"program": "kept"}, "program_exists", None),
     "unknown adapter": (
@@ -73,8 +91,20 @@ TABLE: dict[str, tuple[str, object, dict[str, Any], str, str | None]] = {
         "invalid_argument",
         "adapter",
     ),
-    "unknown model": ("program.predict", {"spec": SPEC, "inputs": INPUTS, "lm": "gpt"}, {}, "unknown_lm", "lm"),
-    "deadline of another type": ("system.echo", 1, {"deadline_ms": "soon"}, "invalid_argument", "meta.deadline_ms"),
+    "unknown model": (
+        "program.predict",
+        {"spec": SPEC, "inputs": INPUTS, "lm": "gpt"},
+        {},
+        "unknown_lm",
+        "lm",
+    ),
+    "deadline of another type": (
+        "system.echo",
+        1,
+        {"deadline_ms": "soon"},
+        "invalid_argument",
+        "meta.deadline_ms",
+    ),
     "deadline out of range": ("system.echo", 1, {"deadline_ms": 0}, "invalid_argument", "meta.deadline_ms"),
     "priority out of range": ("system.echo", 1, {"priority": 10}, "invalid_argument", "meta.priority"),
     "parent that is not open": ("system.echo", 1, {"parent": 5}, "invalid_argument", "meta.parent"),

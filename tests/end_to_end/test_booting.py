@@ -8,9 +8,9 @@ import signal
 from pathlib import Path
 
 import pytest
+from tests.support.servers import PREDICT, SUPPORT, has_ready, info, serving, wait_for, worker_pids
 
 from dspex_protocol import DSPexError
-from tests.support.servers import PREDICT, SUPPORT, has_ready, info, serving, wait_for, worker_pids
 
 
 @pytest.mark.slow
@@ -22,7 +22,9 @@ from tests.support.servers import PREDICT, SUPPORT, has_ready, info, serving, wa
         (["--zygote", "no"], {"DSPEX_LOOP": "asyncio"}, "exec", "asyncio"),
     ],
 )
-async def test_other_ways_to_run(flags: list[str], environment: dict[str, str], spawning: str, loop: str) -> None:
+async def test_other_ways_to_run(
+    flags: list[str], environment: dict[str, str], spawning: str, loop: str
+) -> None:
     """Without a zygote, and without uvloop: calls, a kill and a replacement all the same."""
     async with serving(*flags, environment=environment) as client:
         snapshot = await wait_for(client, has_ready(2))
@@ -54,7 +56,9 @@ async def test_a_plugin_that_fails_fails_calls_with_its_reason(tmp_path: Path) -
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     broken = {"PYTHONPATH": path, "DSPEX_PLUGINS": "plugin_broken", "DSPEX_LOG_LEVEL": "error"}
     async with serving(environment=broken) as client:
-        outcomes = await asyncio.gather(*(client.call("system.echo", n) for n in range(5)), return_exceptions=True)
+        outcomes = await asyncio.gather(
+            *(client.call("system.echo", n) for n in range(5)), return_exceptions=True
+        )
         assert ["boot_failed"] * 5 == [one.code for one in outcomes if isinstance(one, DSPexError)]
         refusal = outcomes[0]
         assert isinstance(refusal, DSPexError)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,7 +83,7 @@ class Load:
                 *(self._count("callback", self._ask_host(nonce)) for nonce in nonces),
             )
 
-    async def _count(self, kind: str, call: asyncio.Future[None]) -> None:
+    async def _count(self, kind: str, call: Awaitable[None]) -> None:
         try:
             await call
         except DSPexError as failure:
@@ -99,7 +100,7 @@ class Load:
 
     async def _stream(self) -> None:
         stream = self._client.stream_call("misbehave.stream", {"count": ITEMS})
-        numbers = [item["number"] async for item in stream]  # type: ignore[call-overload, index]
+        numbers = [item["number"] async for item in stream]  # type: ignore[index]
         try:
             assert ITEMS == (await stream.result()).value
         except DSPexError as failure:

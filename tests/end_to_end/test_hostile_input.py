@@ -6,15 +6,25 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import pytest
-
-from dspex_pool.client import Client
-from dspex_protocol import CALL, FAIL, NIL, NOTE, DSPexError, decode_envelope, decode_failure, decode_value, encode
 from tests.protocol.notation import Vector, read_bytes, vectors
 from tests.support.servers import PREDICT, has_ready, info, server_environment, serving, wait_for, worker_pids
 from tests.support.survivors import end_marked, new_mark
+
+from dspex_pool.client import Client
+from dspex_protocol import (
+    CALL,
+    FAIL,
+    NIL,
+    NOTE,
+    DSPexError,
+    decode_envelope,
+    decode_failure,
+    decode_value,
+    encode,
+)
 
 BROKEN_BODIES = [vector for vector in vectors("body") if "error" in vector]
 # No bytes at all are no payload: that is a fault of the envelope.
@@ -29,7 +39,11 @@ def frame(body: bytes) -> bytes:
 
 async def state(client: Client) -> tuple[set[int], object, object]:
     """What no input may change: workers, programs, open bytes."""
-    return await worker_pids(client), await client.call("program.list", {}), (await info(client))["open_bytes"]
+    return (
+        await worker_pids(client),
+        await client.call("program.list", {}),
+        (await info(client))["open_bytes"],
+    )
 
 
 @pytest.mark.slow
@@ -43,7 +57,9 @@ async def test_broken_envelopes_change_nothing(client: Client) -> None:
     assert before == await state(client)
     faults = [note for method, note in client.notes if method == "system.fault"]
     wanted = [vector for vector in BROKEN_BODIES if "note" in vector["answer"]]
-    assert [[vector["error"], *vector.get("or", [])] for vector in wanted if not _is_among(vector, faults)] == []
+    assert [
+        [vector["error"], *vector.get("or", [])] for vector in wanted if not _is_among(vector, faults)
+    ] == []
     assert len(wanted) == len(faults)
 
 
@@ -84,7 +100,7 @@ async def failure_of(client: Client, method: str, payload: bytes) -> str:
 
 
 @contextlib.asynccontextmanager
-async def raw_server() -> AsyncIterator[asyncio.subprocess.Process]:
+async def raw_server() -> AsyncGenerator[asyncio.subprocess.Process]:
     """A server that speaks with nobody yet."""
     mark = new_mark()
     process = await asyncio.create_subprocess_exec(
@@ -126,7 +142,9 @@ def split(data: bytes) -> list[tuple[int, str | None, dict[str, object]]]:
         body, data = data[4 : 4 + size], data[4 + size :]
         envelope = decode_envelope(body)
         payload = body[envelope.payload_at :]
-        value = {"code": decode_failure(payload).code} if envelope.kind == FAIL else decode_value(payload)
+        value: object = (
+            {"code": decode_failure(payload).code} if envelope.kind == FAIL else decode_value(payload)
+        )
         found.append((envelope.kind, envelope.method, value if isinstance(value, dict) else {}))
     return found
 

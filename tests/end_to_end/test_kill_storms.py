@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from itertools import count as numbers
 from random import Random
@@ -40,7 +40,7 @@ class Traffic:
         self.wrong: list[object] = []
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self) -> AsyncGenerator[None]:
         """Callers are at work inside; afterwards each has ended its last call."""
         self._going = True
         callers = [asyncio.create_task(self._call_on()) for _ in range(CALLERS)]

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,7 +43,7 @@ WORK: list[list[str]] = [
 
 
 @contextmanager
-def started(arguments: list[str], mark: str) -> Iterator[subprocess.Popen[bytes]]:
+def started(arguments: list[str], mark: str) -> Generator[subprocess.Popen[bytes]]:
     """A host that has said `ready`; gone afterwards, and all of its server with it."""
     environment = os.environ | server_environment(mark)
     root = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def left_by(command: Callable[[list[str]], list[str]], numbers: range) -> list[s
     return left
 
 
-def _all_started(commands: list[list[str]], marks: list[str]) -> Iterator[list[subprocess.Popen[bytes]]]:
+def _all_started(commands: list[list[str]], marks: list[str]) -> Generator[list[subprocess.Popen[bytes]]]:
     if not commands:
         yield []
         return

@@ -27,9 +27,11 @@ async def whole_again(client: Client, deaths: int) -> None:
     """Wait until that many workers have been killed and replaced, and nothing is open."""
     snapshot = await wait_for(
         client,
-        lambda now: now["worker_deaths"] == deaths
-        and has_ready(2)(now)
-        and not any(worker["calls"] for worker in now["workers"]),
+        lambda now: (
+            now["worker_deaths"] == deaths
+            and has_ready(2)(now)
+            and not any(worker["calls"] for worker in now["workers"])
+        ),
     )
     assert (0, 0) == (snapshot["waiting"], snapshot["open_bytes"])
 

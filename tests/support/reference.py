@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import dspy
@@ -13,6 +13,7 @@ from dspex_bridge.sim import SimModel, SimOptions, SimSource
 
 SEED: Final = 7
 _MODULES: Final[dict[str, Any]] = {"Predict": dspy.Predict, "ChainOfThought": dspy.ChainOfThought}
+_SIGNATURE: Final[Any] = dspy.Signature  # called with a string, it makes a class
 
 
 class Reference:
@@ -26,9 +27,7 @@ class Reference:
         """The fields of a prediction."""
         return asyncio.run(self._predict(module, signature, inputs))
 
-    def predict_all(
-        self, calls: list[tuple[str, str, Mapping[str, object]]]
-    ) -> list[dict[str, object]]:
+    def predict_all(self, calls: Sequence[tuple[str, str, Mapping[str, object]]]) -> list[dict[str, object]]:
         """The fields of many predictions, on an event loop and a thread of its own."""
 
         async def run() -> list[dict[str, object]]:
@@ -39,6 +38,7 @@ class Reference:
     async def _predict(self, module: str, signature: str, inputs: Mapping[str, object]) -> dict[str, object]:
         program = self._programs.get((module, signature))
         if program is None:
-            program = self._programs[module, signature] = _MODULES[module](dspy.Signature(signature))
+            program = self._programs[module, signature] = _MODULES[module](_SIGNATURE(signature))
         with dspy.context(lm=self._lm, disable_history=True):
-            return dict(await program.acall(**inputs))
+            prediction: Any = await program.acall(**inputs)
+            return dict(prediction)

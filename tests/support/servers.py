@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -40,7 +40,7 @@ async def serving(
     functions: Mapping[str, HostFunction] | None = None,
     lms: Mapping[str, object] = SIM,
     limit_s: float = 60.0,
-) -> AsyncIterator[Client]:
+) -> AsyncGenerator[Client]:
     """A client of a server of its own.
 
     Args:
