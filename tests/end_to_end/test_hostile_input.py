@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 from tests.protocol.notation import Vector, read_bytes, vectors
