@@ -13,6 +13,7 @@ from typing import Final, Generic, TypeVar
 T = TypeVar("T")
 
 TICKS_PER_S: Final = 100
+MIN_COMPACTED: Final = 1024
 
 
 class DeadlineWheel(Generic[T]):
@@ -22,6 +23,7 @@ class DeadlineWheel(Generic[T]):
         self._buckets: dict[int, dict[T, None]] = {}
         self._ticks: list[int] = []
         self._tick_of: dict[T, int] = {}
+        self._compact_at = MIN_COMPACTED
 
     def __len__(self) -> int:
         return len(self._tick_of)
@@ -32,6 +34,8 @@ class DeadlineWheel(Generic[T]):
         tick = int(at_s * TICKS_PER_S) + 1  # never early
         bucket = self._buckets.get(tick)
         if bucket is None:
+            if len(self._buckets) >= self._compact_at:
+                self._compact()
             bucket = self._buckets[tick] = {}
             heapq.heappush(self._ticks, tick)
         bucket[thing] = None
@@ -62,6 +66,14 @@ class DeadlineWheel(Generic[T]):
                 things.append(thing)
             self._drop_first()
         return things
+
+    def _compact(self) -> None:
+        # What ended long before its deadline has left an empty bucket. It is dropped here,
+        # each time that their number has doubled, and not in `remove`: calls that end at
+        # once would make and drop the same bucket over and over.
+        self._buckets = {tick: bucket for tick, bucket in self._buckets.items() if bucket}
+        self._ticks = sorted(self._buckets)  # a sorted list is a heap
+        self._compact_at = max(MIN_COMPACTED, 2 * len(self._buckets))
 
     def _drop_first(self) -> None:
         del self._buckets[heapq.heappop(self._ticks)]

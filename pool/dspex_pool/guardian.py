@@ -88,3 +88,4 @@ def _wait(supervisor: int, wire_in: int) -> int:
             kill_at = time.monotonic() + LEAVING_TIMEOUT_S
         if kill_at is not None and time.monotonic() >= kill_at:
             os.kill(supervisor, signal.SIGKILL)
+            kill_at = None  # once is enough: its end may take the kernel a while
