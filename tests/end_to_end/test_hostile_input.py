@@ -143,9 +143,9 @@ def split(data: bytes) -> list[tuple[int, str | None, dict[str, object]]]:
         body, data = data[4 : 4 + size], data[4 + size :]
         envelope = decode_envelope(body)
         payload = body[envelope.payload_at :]
-        value: object = (
-            {"code": decode_failure(payload).code} if envelope.kind == FAIL else decode_value(payload)
-        )
+        value: Any = decode_value(payload)
+        if envelope.kind == FAIL:
+            value = {"code": decode_failure(payload).code}
         found.append((envelope.kind, envelope.method, value if isinstance(value, dict) else {}))
     return found
 
