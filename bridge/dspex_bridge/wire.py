@@ -12,6 +12,9 @@ from . import failpoints
 
 # More per read costs page faults for the buffer and gains nothing (measured with ports).
 READ_BYTES = 65_536
+# The supervisor holds clients to its limit, whatever that is set to; on the way here a
+# frame at the limit grows by an id and a version, and must not be thrown away for it.
+MAX_LENGTH = 2**32 - 1
 
 
 def take_wire(descriptor: int) -> int:
@@ -56,7 +59,7 @@ class Wire:
         self._loop = loop
         self._on_bodies = on_bodies
         self._on_end = on_end
-        self._decoder = FrameDecoder()
+        self._decoder = FrameDecoder(MAX_LENGTH)
         self._outbox = Outbox()
         self._flush_due = False
         self._writable = True
