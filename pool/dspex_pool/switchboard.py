@@ -57,10 +57,10 @@ if TYPE_CHECKING:
 # A cancelled call is answered by then, whether its worker has stopped or not.
 CANCEL_ANSWER_S: Final = 0.04
 NO_LIMIT: Final = 1 << 30
-# What the supervisor may put into the envelope of a call on its way to a worker …
-ADDED_BYTES: Final = 64
-ADDED_ENTRIES: Final = 4
-# … and what a worker may fill of an answer's; ours fill about 200 bytes.
+# On the way to a worker the id grows, and a version and the remaining time are put in …
+MAX_CALL_ENVELOPE_BYTES: Final = MAX_ENVELOPE_BYTES - 64
+MAX_CALL_META_ENTRIES: Final = MAX_META_ENTRIES - 4
+# … and this much a worker may fill of an answer's envelope; ours fill about 200 bytes.
 MAX_WORKER_ENVELOPE_BYTES: Final = 2048
 MAX_WORKER_META_ENTRIES: Final = 32
 
@@ -129,7 +129,8 @@ class Switchboard:
         call = Call(session, envelope.id, envelope.method, envelope.meta, payload, now_s)
         call.deadline_s = now_s + self._config.default_deadline_ms / 1000
         if call.meta:
-            _check_crowding(envelope)
+            if envelope.payload_at > MAX_CALL_ENVELOPE_BYTES or len(call.meta) > MAX_CALL_META_ENTRIES:
+                raise _crowded()
             self._read_meta(call, now_s)
         if call.method == "program.create":
             self._prepare_create(call)
@@ -269,8 +270,7 @@ class Switchboard:
         meta = call.meta
         if "deadline_ms" in meta:
             meta = meta | {"deadline_ms": max(1, int((call.deadline_s - call.sent_s) * 1000))}
-        asked = meta.get("credit")
-        if asked and asked != call.credit:  # more came while it waited
+        if call.credit and meta.get("credit") and meta["credit"] != call.credit:  # more came while it waited
             meta = meta | {"credit": call.credit}
         worker.link.send(encode(CALL, worker_id, call.worker_method, meta, call.payload))
 
@@ -599,17 +599,12 @@ class Switchboard:
         }
 
 
-def _check_crowding(envelope: Envelope) -> None:
-    """On the way to a worker the id grows, and a version and the remaining time are put in."""
-    if (
-        envelope.payload_at > MAX_ENVELOPE_BYTES - ADDED_BYTES
-        or len(envelope.meta) > MAX_META_ENTRIES - ADDED_ENTRIES
-    ):
-        raise error(
-            "envelope_too_large",
-            f"the meta of a call must leave {ADDED_BYTES} bytes and {ADDED_ENTRIES} entries"
-            " of the envelope's limits to the server",
-        )
+def _crowded() -> DSPexError:
+    return error(
+        "envelope_too_large",
+        f"a call's envelope may have {MAX_CALL_ENVELOPE_BYTES} bytes, its meta {MAX_CALL_META_ENTRIES} entries;"
+        " the rest is the server's",
+    )
 
 
 def _cancelled(rung: str) -> DSPexError:
