@@ -215,7 +215,7 @@ class Switchboard:
             return
         call.state = move(CALL_TABLE, call.state, CallEvent.CANCEL)
         if self._waiting.remove(call):
-            self._fail(call, _cancelled("queued"))
+            self._fail(call, _cancelled(call, "queued"))
             return
         assert call.worker is not None
         call.worker.link.send(encode(CANCEL, call.worker_id, None, {}, NIL))
@@ -398,7 +398,7 @@ class Switchboard:
         payload = body[envelope.payload_at :]
         if envelope.kind == FAIL:
             if call.state is CallState.CANCELLING:
-                self._fail(call, _cancelled("asked"), envelope.meta)
+                self._fail(call, _cancelled(call, "asked"), envelope.meta)
             else:
                 self._answer(call, FAIL, envelope.meta, payload)
             return
@@ -523,7 +523,7 @@ class Switchboard:
         if fate is AfterDeath.DROP:
             return
         if call.state is CallState.CANCELLING:
-            self._fail(call, _cancelled("asked"))
+            self._fail(call, _cancelled(call, "asked"))
             return
         call.deaths += started
         match fate:
@@ -546,7 +546,7 @@ class Switchboard:
                 case Call() if thing.session is not None:  # else what was due with it ended it
                     self._deadline_passed(thing)
                 case CancelAnswer(call=call) if call.state is CallState.CANCELLING:
-                    self._give_up(call, _cancelled("left"))
+                    self._give_up(call, _cancelled(call, "left"))
                 case StuckCheck(worker=worker, worker_id=worker_id) if worker_id in worker.calls:
                     self.counters.stuck += 1
                     self._log.warning("worker_stuck", worker=worker.number, after_s=self._config.grace_s)
@@ -602,13 +602,15 @@ class Switchboard:
 def _crowded() -> DSPexError:
     return error(
         "envelope_too_large",
-        f"a call's envelope may have {MAX_CALL_ENVELOPE_BYTES} bytes, its meta {MAX_CALL_META_ENTRIES} entries;"
+        f"an envelope may have {MAX_CALL_ENVELOPE_BYTES} bytes, its meta {MAX_CALL_META_ENTRIES} entries;"
         " the rest is the server's",
     )
 
 
-def _cancelled(rung: str) -> DSPexError:
-    return error("cancelled", "the caller cancelled the call", details={"rung": rung})
+def _cancelled(call: Call, rung: str) -> DSPexError:
+    return error(
+        "cancelled", "the caller cancelled the call", details={"rung": rung}, maybe_executed=call.committed
+    )
 
 
 def _too_large(size: int, limit: int) -> DSPexError:
