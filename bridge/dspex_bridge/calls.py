@@ -39,9 +39,21 @@ class RunningCall:
         id: Its id on this hop.
         meta: As it came.
         usage: What its language models cost so far.
+        committed: It has had effects outside: an item was sent, the host was called.
     """
 
-    __slots__ = ("_credit", "_credit_came", "_send", "_seq", "id", "meta", "started_at", "task", "usage")
+    __slots__ = (
+        "_credit",
+        "_credit_came",
+        "_send",
+        "_seq",
+        "committed",
+        "id",
+        "meta",
+        "started_at",
+        "task",
+        "usage",
+    )
 
     def __init__(self, call_id: int, meta: Meta, send: Callable[[bytes], None]) -> None:
         self.id = call_id
@@ -52,6 +64,7 @@ class RunningCall:
         credit = meta.get("credit", 0)
         self._credit = credit if isinstance(credit, int) else 0
         self._credit_came: asyncio.Event | None = None
+        self.committed = False
         self._send = send
         self._seq = 0
 
@@ -66,6 +79,7 @@ class RunningCall:
             self._credit_came = asyncio.Event()
             await self._credit_came.wait()
         self._credit -= 1
+        self.committed = True
         self._send(encode(ITEM, self.id, None, {"seq": self._seq}, encode_value(dict(item))))
         self._seq += 1
         failpoints.passed("item.sent")
@@ -120,6 +134,7 @@ class CallTable:
             asyncio.CancelledError: when this call is cancelled; the host is told.
         """
         parent = current_call.get()
+        parent.committed = True
         call_id = next(self._ids)
         answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self._callbacks[call_id] = (parent.id, answer)
@@ -181,6 +196,7 @@ class CallTable:
 
     def fail(self, call: RunningCall, failure: DSPexError) -> None:
         """End a call with an error."""
+        failure.maybe_executed = failure.maybe_executed or call.committed
         self._send(encode(FAIL, call.id, None, _outcome_meta(call), encode_failure(failure)))
 
 

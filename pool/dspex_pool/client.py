@@ -356,7 +356,12 @@ class Client:
         for body in bodies:
             if isinstance(body, Oversized):
                 continue
-            envelope = decode_envelope(body)
+            try:
+                envelope = decode_envelope(body)
+            except WireError as fault:  # then nothing that follows can be trusted
+                self._end(fault)
+                self.link.close()
+                return
             payload = body[envelope.payload_at :]
             match envelope.kind:
                 case kind if kind in (REPLY, FAIL):
@@ -438,7 +443,12 @@ class Client:
     def _end(self, reason: WireError | None) -> None:
         if self._lost is not None:
             return
-        self._lost = error("connection_lost", "the server has ended the connection")
+        why = (
+            "the server has ended the connection"
+            if reason is None
+            else f"the server broke the protocol: {reason}"
+        )
+        self._lost = error("connection_lost", why)
         for pending in self._pending.values():
             if not pending.answer.done():
                 pending.answer.set_exception(self._lost)
@@ -467,8 +477,6 @@ def _prediction_call(
 
 def fields_of(prediction: object) -> dict[str, object]:
     """The fields of a prediction as it came over the wire."""
-    match prediction:
-        case Tagged(tag="prediction", value=dict() as parts):
-            return cast("dict[str, dict[str, object]]", parts)["fields"]
-        case _:
-            raise error("internal", "what came is no prediction")
+    if not isinstance(prediction, Tagged) or prediction.tag != "prediction":
+        raise error("internal", "what came is no prediction")
+    return cast("dict[str, dict[str, object]]", prediction.value)["fields"]

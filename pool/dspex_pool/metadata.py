@@ -43,6 +43,18 @@ def check_meta(meta: Meta) -> None:
     integer(meta, "version", 1, MAX_ID)
 
 
+def check_all(meta: Meta) -> None:
+    """Check everything: for methods that take no notice of their meta.
+
+    Raises:
+        CallerError: `invalid_argument` naming the key.
+    """
+    check_meta(meta)
+    deadline_ms(meta, MAX_DEADLINE_MS)
+    priority(meta)
+    credit(meta)
+
+
 def deadline_ms(meta: Meta, default: int) -> int:
     """The time that a call has."""
     return integer(meta, "deadline_ms", 1, MAX_DEADLINE_MS) or default

@@ -33,6 +33,7 @@ from dspex_protocol.limits import MAX_FRAME_BYTES
 from dspex_protocol.records import read
 from dspex_protocol.states import CONNECTION, ConnectionEvent, ConnectionState, move
 
+from . import metadata
 from .calls import Call
 from .link import Link
 from .operations import Nothing
@@ -164,6 +165,7 @@ class Session:
     def _run_local(
         self, local: Callable[[Envelope, object], object], envelope: Envelope, payload: bytes
     ) -> None:
+        metadata.check_all(envelope.meta)
         result = local(envelope, decode_value(payload))
         if result is not _LATER:
             self.link.send(encode(REPLY, envelope.id, None, {}, encode_value(result)))

@@ -78,9 +78,7 @@ CODES: Final[Mapping[str, CodeInfo]] = {
     "unavailable": CodeInfo(_S, True, "No worker can be had at the moment."),
     "boot_failed": CodeInfo(_S, False, "Workers do not start; details.stderr has their last words."),
     "worker_died": CodeInfo(_S, True, "The worker died during the call; see maybe_executed."),
-    "poisoned": CodeInfo(
-        _S, False, "Three workers died while they ran the call; it is not tried again."
-    ),
+    "poisoned": CodeInfo(_S, False, "Three workers died while they ran the call; it is not tried again."),
     "deadline": CodeInfo(_S, True, "The call's time was over."),
     "cancelled": CodeInfo(_S, False, "The caller cancelled the call."),
     "draining": CodeInfo(_S, True, "The server is shutting down."),

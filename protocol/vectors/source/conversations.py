@@ -51,7 +51,13 @@ def token(text: str, last: bool = False) -> dict[str, Any]:
 
 def status(event: str) -> dict[str, Any]:
     """An item that says what the program does."""
-    return {"event": event, "message": "", "name": "predict", "stage": "module", "type": "status"}
+    return {
+        "event": event,
+        "message": f"module self {event}ed",
+        "name": "self",
+        "stage": "module",
+        "type": "status",
+    }
 
 
 GREETING = (client(*call(1, "system.hello", HELLO)), server(*reply(1, WELCOME)))
@@ -64,9 +70,11 @@ HELLO_HOST = {
     "versions": [1],
 }
 ASK = {
-    "args": {"config": {}, "messages": [{"content": "?", "role": "user"}], "model": "answer"},
+    "args": {"config": {}, "messages": [{"content": "?", "role": "user"}], "model": "host/answer"},
     "function": "answer",
 }
+# A model's answer has the form that the adapter asked for.
+IN_FORM = "[[ ## answer ## ]]\n42\n\n[[ ## completed ## ]]"
 GREETING_HOST = (client(*call(1, "system.hello", HELLO_HOST)), server(*reply(1, WELCOME)))
 EARLY = failure("handshake_required", "call system.hello first")
 NO_VERSION = failure("handshake_failed", "no common version", details={"versions": [1]})
@@ -192,7 +200,7 @@ VECTORS = [
         *GREETING_HOST,
         client(*call(2, "program.predict", PREDICT_WITH_HOST)),
         server(*call(1, "function.call", ASK, parent=2), about="id 1 of the other direction"),
-        client(*reply(1, {"text": "42", "tokens_in": 9, "tokens_out": 1})),
+        client(*reply(1, {"text": IN_FORM, "tokens_in": 9, "tokens_out": 1})),
         server(*reply(2, ANSWER, lm_calls=1, worker=1)),
     ),
     conversation(
@@ -204,7 +212,7 @@ VECTORS = [
         server(*call(1, "function.call", ASK, parent=2)),
         client(*call(3, "program.predict", PREDICT, parent=1), about="never queued behind other work"),
         server(*reply(3, ANSWER, worker=1)),
-        client(*reply(1, "42")),
+        client(*reply(1, IN_FORM)),
         server(*reply(2, ANSWER, worker=1)),
     ),
     conversation(

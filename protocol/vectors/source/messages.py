@@ -91,9 +91,9 @@ WELCOME = {
     "version": 1,
     "workers": 2,
 }
-SPEC = {"module": "predict", "signature": "question: str -> answer: str"}
+SPEC = {"module": "Predict", "signature": "question: str -> answer: str"}
 SPEC_MAP = {
-    "module": "chain_of_thought",
+    "module": "ChainOfThought",
     "options": {},
     "signature": {
         "inputs": [{"desc": "what is asked", "name": "question", "type": "str"}],
