@@ -67,9 +67,10 @@ defmodule DSPex do
     Options,
     Prediction,
     Program,
-    Spec,
-    Telemetry
+    Spec
   }
+
+  @predicting [:adapter, :config, :lm]
 
   @typedoc "The name of an instance."
   @type t :: atom()
@@ -84,14 +85,11 @@ defmodule DSPex do
   @doc "For a supervision tree: `{DSPex, options}`."
   @spec child_spec(options()) :: Supervisor.child_spec()
   def child_spec(options) do
-    # Supervisors print their children's arguments: secrets go in as a function.
-    options = if is_list(options), do: Keyword.replace_lazy(options, :secrets, &hidden/1), else: options
     name = if Keyword.keyword?(options), do: options[:name]
-    %{id: {__MODULE__, name}, start: {__MODULE__, :start_link, [options]}, type: :supervisor}
+    # Supervisors print their children's arguments.
+    arguments = [Options.hide(options)]
+    %{id: {__MODULE__, name}, start: {__MODULE__, :start_link, arguments}, type: :supervisor}
   end
-
-  defp hidden(secrets) when is_function(secrets), do: secrets
-  defp hidden(secrets), do: fn -> secrets end
 
   @doc """
   Starts an instance under the calling process.
@@ -111,12 +109,21 @@ defmodule DSPex do
   Ends an instance: says goodbye, waits until open calls have ended and the server has
   left (at most `timeout` milliseconds), then stops its processes.
 
+  Several processes may ask, also for one that has stopped: each gets `:ok` at its end.
   Under a supervisor of yours that restarts it, stop it there instead.
   """
   @spec stop(t(), pos_integer()) :: :ok
   def stop(dspex, timeout \\ 10_000) do
-    Connection.stop(dspex, timeout)
-    Supervisor.stop(dspex)
+    unless_gone(fn -> Connection.stop(dspex, timeout) end)
+    unless_gone(fn -> Supervisor.stop(dspex) end)
+  end
+
+  defp unless_gone(stop) do
+    stop.()
+  catch
+    :exit, {reason, _call} when reason in [:noproc, :normal, :shutdown] -> :ok
+    :exit, {{reason, _terminate}, _call} when reason in [:noproc, :normal, :shutdown] -> :ok
+    :exit, :noproc -> :ok
   end
 
   # -- predictions -----------------------------------------------------------------------
@@ -124,7 +131,7 @@ defmodule DSPex do
   @doc "Runs a program on inputs; returns the whole prediction."
   @spec predict(t(), program(), inputs(), options()) :: result(Prediction.t())
   def predict(dspex, program, inputs, options \\ []) do
-    with {:ok, options} <- Options.call(options),
+    with {:ok, options} <- Options.call(options, @predicting),
          {:ok, payload, meta} <- prediction_request(program, inputs, options),
          {:ok, value, meta} <- run(dspex, "program.predict", payload, meta, options) do
       Prediction.from_wire(value, meta)
@@ -142,7 +149,7 @@ defmodule DSPex do
   """
   @spec async(t(), program(), inputs(), options()) :: result(Call.t())
   def async(dspex, program, inputs, options \\ []) do
-    with {:ok, options} <- Options.call(options),
+    with {:ok, options} <- Options.call(options, @predicting),
          {:ok, payload, meta} <- prediction_request(program, inputs, options) do
       open(dspex, "program.predict", payload, meta, options)
     end
@@ -191,7 +198,7 @@ defmodule DSPex do
     do: DSPex.Streaming.stream(dspex, program, inputs, options)
 
   @doc false
-  @spec prediction_request(program(), inputs(), map()) :: result(term()) | {:ok, map(), map()}
+  @spec prediction_request(program(), inputs(), map()) :: {:ok, map(), map()} | {:error, Error.t()}
   def prediction_request(program, inputs, options) do
     with {:ok, inputs} <- inputs(inputs), {:ok, payload, meta} <- target(program) do
       extra =
@@ -224,7 +231,7 @@ defmodule DSPex do
   """
   @spec create(t(), Spec.source(), options()) :: result(Program.t())
   def create(dspex, spec, options \\ []) do
-    with {:ok, options} <- Options.call(options),
+    with {:ok, options} <- Options.call(options, [:program]),
          {:ok, spec} <- Spec.from(spec),
          meta = if(options[:program], do: %{"program" => to_string(options.program)}, else: %{}),
          {:ok, value, _} <- run(dspex, "program.create", %{"spec" => Spec.to_wire(spec)}, meta, options) do
@@ -331,7 +338,7 @@ defmodule DSPex do
   @doc "Calls any method of the server; docs/protocol.md section 7 lists them."
   @spec call(t(), String.t(), term(), options()) :: result(term())
   def call(dspex, method, payload, options \\ []) do
-    with {:ok, options} <- Options.call(options),
+    with {:ok, options} <- Options.call(options, [:program]),
          {:ok, value, _meta} <- run(dspex, method, payload, program_option(options), options),
          do: {:ok, value}
   end
@@ -344,7 +351,7 @@ defmodule DSPex do
   defp program_option(_options), do: %{}
 
   defp simple(dspex, method, meta, options) do
-    with {:ok, options} <- Options.call(options),
+    with {:ok, options} <- Options.call(options, []),
          {:ok, value, _meta} <- run(dspex, method, %{}, meta, options),
          do: {:ok, value}
   end
@@ -352,9 +359,7 @@ defmodule DSPex do
   # -- running ---------------------------------------------------------------------------
 
   defp run(dspex, method, payload, meta, options) do
-    Telemetry.span([:dspex, :call], %{dspex: dspex, method: method}, fn ->
-      with {:ok, call} <- open(dspex, method, payload, meta, options), do: Call.await(call)
-    end)
+    with {:ok, call} <- open(dspex, method, payload, meta, options), do: Call.await(call)
   end
 
   @doc false

@@ -6,7 +6,7 @@ defmodule DSPex.Call do
   process dies, the call is cancelled.
   """
 
-  alias DSPex.{Clock, Envelope, Error, MessagePack, OpenCalls, Wire}
+  alias DSPex.{Clock, Envelope, Error, MessagePack, OpenCalls, Telemetry, Wire}
 
   # What the server's own answer to the deadline may take to get here.
   @margin_ms 500
@@ -16,8 +16,10 @@ defmodule DSPex.Call do
   # Until the connection has noticed that its transport is closed.
   @retry_ms 1
 
-  @enforce_keys [:dspex, :id, :ref, :wire, :method, :deadline, :started]
-  defstruct @enforce_keys ++ [credit: 0, window: 0, next_seq: 0]
+  @event [:dspex, :call]
+
+  @enforce_keys [:dspex, :id, :ref, :owner, :wire, :method, :deadline, :started]
+  defstruct @enforce_keys ++ [credit: 0, window: 0, next_seq: 0, timer: nil]
 
   @typedoc "An open call; its fields are not for use."
   @opaque t :: %__MODULE__{}
@@ -27,21 +29,31 @@ defmodule DSPex.Call do
   @doc false
   @spec open(atom(), String.t(), term(), Envelope.meta(), pos_integer()) :: {:ok, t()} | {:error, Error.t()}
   def open(dspex, method, payload, meta, timeout) do
-    deadline = Clock.now_ms() + timeout
-    with {:ok, payload} <- MessagePack.encode(payload), do: send_call(dspex, method, payload, meta, deadline)
+    began = {System.monotonic_time(), Clock.now_ms() + timeout}
+    metadata = %{dspex: dspex, method: method}
+    Telemetry.start(@event, metadata)
+
+    with {:ok, payload} <- MessagePack.encode(payload),
+         {:ok, call} <- send_call(dspex, method, payload, meta, began) do
+      {:ok, call}
+    else
+      {:error, _error} = outcome ->
+        Telemetry.stop(@event, elem(began, 0), metadata, outcome)
+        outcome
+    end
   end
 
   # A call that was not written is written again once there is a new wire. Its time counts
   # from the first try.
-  defp send_call(dspex, method, payload, meta, deadline) do
+  defp send_call(dspex, method, payload, meta, {_started, deadline} = began) do
     if Clock.remaining_ms(deadline) > 0,
-      do: send_once(dspex, method, payload, meta, deadline),
+      do: send_once(dspex, method, payload, meta, began),
       else: {:error, Error.new(:deadline, "the call's time was over before it could be sent")}
   end
 
-  defp send_once(dspex, method, payload, meta, deadline) do
+  defp send_once(dspex, method, payload, meta, {_started, deadline} = began) do
     with {:ok, wire} <- DSPex.Connection.wire(dspex, deadline),
-         {:ok, call, body} <- prepare(dspex, wire, method, payload, meta, deadline) do
+         {:ok, call, body} <- prepare(dspex, wire, method, payload, meta, began) do
       OpenCalls.add(dspex, call.id, wire, call.ref)
 
       case Wire.send(wire, body, deadline) do
@@ -49,18 +61,18 @@ defmodule DSPex.Call do
           {:ok, call}
 
         :timeout ->
-          withdraw(call)
+          withdraw(call, :overdue)
           {:error, Error.new(:deadline, "the call's time was over before the server read it")}
 
         :closed ->
-          withdraw(call)
+          withdraw(call, :closed)
           if Clock.remaining_ms(deadline) > 0, do: Process.sleep(@retry_ms)
-          send_call(dspex, method, payload, meta, deadline)
+          send_call(dspex, method, payload, meta, began)
       end
     end
   end
 
-  defp prepare(dspex, wire, method, payload, meta, deadline) do
+  defp prepare(dspex, wire, method, payload, meta, {started, deadline}) do
     id = OpenCalls.next_id(dspex)
     meta = Map.put(meta, "deadline_ms", max(Clock.remaining_ms(deadline), 1))
     body = Envelope.encode(:call, id, method, meta, payload)
@@ -74,10 +86,11 @@ defmodule DSPex.Call do
          dspex: dspex,
          id: id,
          ref: ref,
+         owner: self(),
          wire: wire,
          method: method,
          deadline: deadline,
-         started: System.monotonic_time(),
+         started: started,
          credit: Map.get(meta, "credit", 0),
          window: Map.get(meta, "credit", 0)
        }, body}
@@ -87,6 +100,11 @@ defmodule DSPex.Call do
   @doc false
   @spec await(t()) :: outcome()
   def await(call) do
+    if call.owner != self() do
+      raise ArgumentError,
+            "#{inspect(call)} belongs to #{inspect(call.owner)}: only the process that opened a call can await it"
+    end
+
     case next(call) do
       {:item, _item, call} -> fail_here(call, credit_exceeded())
       outcome -> outcome
@@ -106,11 +124,20 @@ defmodule DSPex.Call do
   end
 
   @doc false
+  # The deadline as a message, for processes that receive by themselves.
+  @spec remind(t()) :: t()
+  def remind(call) do
+    time = Clock.remaining_ms(call.deadline + @margin_ms)
+    %{call | timer: Process.send_after(self(), {DSPex, call.ref, :overdue}, time)}
+  end
+
+  @doc false
   # What a message means to this call, for processes that receive by themselves.
   @spec message(t(), term()) :: {:item, term(), t()} | outcome() | :other
   def message(%__MODULE__{ref: ref} = call, {DSPex, ref, kind, meta, payload}),
     do: arrived(call, kind, meta, payload)
 
+  def message(%__MODULE__{ref: ref} = call, {DSPex, ref, :overdue}), do: overdue(call)
   def message(%__MODULE__{ref: ref} = call, {:DOWN, ref, :process, _pid, _reason}), do: settle_down(call)
   def message(_call, _message), do: :other
 
@@ -119,21 +146,31 @@ defmodule DSPex.Call do
   def cancel(call), do: Wire.post(call.wire, :cancel, call.id)
 
   @doc false
-  # Gives the server leave to send `count` more items.
-  @spec grant(t(), pos_integer()) :: t()
-  def grant(call, count) do
-    Wire.post(call.wire, :credit, call.id, %{"n" => count})
-    %{call | credit: call.credit + count}
+  # Gives the server leave to send as many items again as were read: in halves of the
+  # window, so that there is not one frame for each item.
+  @spec renew(t()) :: t()
+  def renew(%{credit: credit, window: window} = call) when credit * 2 <= window do
+    Wire.post(call.wire, :credit, call.id, %{"n" => window - credit})
+    %{call | credit: window}
   end
+
+  def renew(call), do: call
 
   @doc false
   # Cancels if need be and forgets the call: nothing of it stays in the mailbox.
   @spec abandon(t()) :: :ok
   def abandon(call) do
+    error = Error.new(:cancelled, "the caller wanted no more of it", maybe_executed?: true)
+    if let_go(call, :abandoned), do: settled(call, {:error, error})
+    :ok
+  end
+
+  # Whether it had no outcome yet that anybody has seen.
+  defp let_go(call, why) do
     case OpenCalls.take(call.dspex, call.id) do
       {:ok, _ref} ->
         cancel(call)
-        forget(call)
+        forget(call, why)
 
       :error ->
         release(call)
@@ -141,39 +178,51 @@ defmodule DSPex.Call do
   end
 
   # Ended before the server saw it.
-  defp withdraw(call) do
+  defp withdraw(call, why) do
     OpenCalls.take(call.dspex, call.id)
-    forget(call)
+    forget(call, why)
   end
 
-  defp forget(call) do
-    Kernel.send(call.wire.owner, {:forget, call.id})
+  defp forget(call, why) do
+    Kernel.send(call.wire.owner, {:forget, call.id, why})
     release(call)
   end
 
   defp release(%{ref: ref} = call) do
-    Process.demonitor(ref, [:flush])
+    monitored? = Process.demonitor(ref, [:flush, :info])
+    if call.timer, do: Process.cancel_timer(call.timer)
+    flush(ref)
+    monitored?
+  end
 
+  defp flush(ref) do
     receive do
-      {DSPex, ^ref, _kind, _meta, _payload} -> release(call)
+      {DSPex, ^ref, _kind, _meta, _payload} -> flush(ref)
+      {DSPex, ^ref, :overdue} -> flush(ref)
     after
       0 -> :ok
     end
   end
 
+  # Every outcome passes here, once.
+  defp settled(call, outcome) do
+    Telemetry.stop(@event, call.started, %{dspex: call.dspex, method: call.method}, outcome)
+    outcome
+  end
+
   defp arrived(call, :reply, meta, payload) do
     release(call)
-    with {:ok, value} <- MessagePack.decode(payload), do: {:ok, value, meta}
+    settled(call, with({:ok, value} <- MessagePack.decode(payload), do: {:ok, value, meta}))
   end
 
   defp arrived(call, :fail, _meta, payload) do
     release(call)
-    with {:ok, fields} <- MessagePack.decode(payload), do: {:error, Error.from_wire(fields)}
+    settled(call, with({:ok, fields} <- MessagePack.decode(payload), do: {:error, Error.from_wire(fields)}))
   end
 
   defp arrived(call, :lost, _meta, error) do
     release(call)
-    {:error, error}
+    settled(call, {:error, error})
   end
 
   defp arrived(%{credit: 0} = call, :item, _meta, _payload), do: fail_here(call, credit_exceeded())
@@ -191,8 +240,8 @@ defmodule DSPex.Call do
   end
 
   defp fail_here(call, error) do
-    abandon(call)
-    {:error, error}
+    let_go(call, :abandoned)
+    settled(call, {:error, error})
   end
 
   defp credit_exceeded,
@@ -202,17 +251,16 @@ defmodule DSPex.Call do
     OpenCalls.take(call.dspex, call.id)
     release(call)
     message = "the connection process of #{inspect(call.dspex)} ended with the call still open"
-    {:error, Error.new(:connection_lost, message, maybe_executed?: true)}
+    settled(call, {:error, Error.new(:connection_lost, message, maybe_executed?: true)})
   end
 
   defp overdue(%{ref: ref} = call) do
     case OpenCalls.take(call.dspex, call.id) do
       {:ok, _ref} ->
         cancel(call)
-        forget(call)
-
-        {:error,
-         Error.new(:deadline, "the call's time was over and the server said nothing", maybe_executed?: true)}
+        forget(call, :overdue)
+        message = "the call's time was over and the server said nothing"
+        settled(call, {:error, Error.new(:deadline, message, maybe_executed?: true)})
 
       :error ->
         receive do

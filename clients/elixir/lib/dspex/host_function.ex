@@ -6,28 +6,34 @@ defmodule DSPex.HostFunction do
 
   @default_deadline_ms 120_000
 
-  @doc false
-  # The task waits for `go/1`, so that whoever wants to hear of its end can monitor it first.
-  @spec start(atom(), map(), Wire.t(), Envelope.t(), binary()) :: {:ok, pid()}
+  @enforce_keys [:pid, :monitor, :outcome]
+  defstruct @enforce_keys
+
+  @typedoc "A function that runs; `outcome` counts who has claimed to answer its call."
+  @type t :: %__MODULE__{pid: pid(), monitor: reference(), outcome: :atomics.atomics_ref()}
+
+  @doc "Starts the function in a task that the calling process monitors."
+  @spec start(atom(), map(), Wire.t(), Envelope.t(), binary()) :: t()
   def start(dspex, functions, wire, envelope, payload) do
     supervisor = DSPex.Instance.functions(dspex)
-
-    Task.Supervisor.start_child(
-      supervisor,
-      fn ->
-        receive do
-          :go -> answer(dspex, functions, wire, envelope, payload)
-        end
-      end,
-      restart: :temporary
-    )
+    outcome = :atomics.new(1, [])
+    run = fn -> answer(dspex, functions, wire, envelope, payload, outcome) end
+    # However fast it ends: a monitor of a process that is gone says so too, with
+    # `:noproc`, which is why the call is claimed by whoever answers it.
+    {:ok, pid} = Task.Supervisor.start_child(supervisor, run, restart: :temporary)
+    %__MODULE__{pid: pid, monitor: Process.monitor(pid), outcome: outcome}
   end
 
-  @doc false
-  @spec go(pid()) :: :go
-  def go(pid), do: Kernel.send(pid, :go)
+  @doc "Claims the call's one outcome; only the first to ask may answer it."
+  @spec settle(t()) :: boolean()
+  def settle(%__MODULE__{outcome: outcome}), do: claim(outcome)
 
-  defp answer(dspex, functions, wire, envelope, payload) do
+  @spec settled?(t()) :: boolean()
+  def settled?(%__MODULE__{outcome: outcome}), do: :atomics.get(outcome, 1) > 0
+
+  defp claim(outcome), do: :atomics.add_get(outcome, 1, 1) == 1
+
+  defp answer(dspex, functions, wire, envelope, payload, claimed) do
     deadline = Clock.now_ms() + deadline_ms(envelope.meta)
 
     callback = %Callback{
@@ -39,7 +45,7 @@ defmodule DSPex.HostFunction do
     }
 
     {kind, payload} = outcome(functions, callback, payload)
-    reply(wire, envelope.id, kind, payload, deadline)
+    if claim(claimed), do: reply(wire, envelope.id, kind, payload, deadline)
   end
 
   defp deadline_ms(%{"deadline_ms" => number}) when is_integer(number) and number > 0, do: number

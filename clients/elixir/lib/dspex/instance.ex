@@ -8,20 +8,23 @@ defmodule DSPex.Instance do
   alias DSPex.{Connection, OpenCalls, Options}
 
   @spec start_link(Options.t()) :: Supervisor.on_start()
-  def start_link(options), do: Supervisor.start_link(__MODULE__, options, name: options.name)
+  # In a function, so that no report and no status of a supervisor prints the options.
+  def start_link(options),
+    do: Supervisor.start_link(__MODULE__, fn -> options end, name: options.name)
 
   @spec functions(atom()) :: atom()
   def functions(dspex), do: Module.concat(dspex, "Functions")
 
   @impl true
-  def init(options) do
+  def init(hidden) do
+    options = hidden.()
     OpenCalls.new(options.name, options.timeout)
     # Looked for once: asking the code server at each call would cost more than the call.
     Code.ensure_loaded(:telemetry)
 
     children = [
       {Task.Supervisor, name: functions(options.name)},
-      {Connection, options}
+      {Connection, {options.name, hidden}}
     ]
 
     # A host function answers on the connection that called it, so they go together.

@@ -44,16 +44,17 @@ defmodule DSPex.OpenCalls do
     ArgumentError -> 1
   end
 
-  @doc "Notes that the calling process waits for the outcome of `id` at the alias `ref`."
+  @doc """
+  Notes that the calling process waits for the outcome of `id` at the alias `ref`.
+
+  The connection hears of it first: a caller that is killed between the two leaves no entry.
+  """
   @spec add(atom(), id(), Wire.t(), reference()) :: :ok
   def add(dspex, id, wire, ref) do
-    :ets.insert(table(dspex), {{:call, id}, wire.generation, ref})
-    Kernel.send(wire.owner, {:watch, id, self()})
+    Kernel.send(wire.owner, {:watch, id, self(), wire.generation})
+    :ets.insert(table(dspex), {{:call, id}, ref})
     :ok
   end
-
-  @spec open?(atom(), id()) :: boolean()
-  def open?(dspex, id), do: :ets.member(table(dspex), {:call, id})
 
   @doc "Where the outcome of an open call goes."
   @spec find(atom(), id()) :: {:ok, reference()} | :error
@@ -68,12 +69,11 @@ defmodule DSPex.OpenCalls do
     ArgumentError -> :error
   end
 
-  @doc "Ids of all open calls of a generation, or of all generations."
-  @spec ids(atom(), reference() | :_) :: [id()]
-  def ids(dspex, generation),
-    do: for([id] <- :ets.match(table(dspex), {{:call, :"$1"}, generation, :_}), do: id)
+  @doc "Ids of all open calls."
+  @spec ids(atom()) :: [id()]
+  def ids(dspex), do: for([id] <- :ets.match(table(dspex), {{:call, :"$1"}, :_}), do: id)
 
-  defp ref([{_id, _generation, ref}]), do: {:ok, ref}
+  defp ref([{_id, ref}]), do: {:ok, ref}
   defp ref([]), do: :error
 
   defp table(dspex), do: Module.concat(dspex, "OpenCalls")

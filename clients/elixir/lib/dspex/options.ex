@@ -18,14 +18,19 @@ defmodule DSPex.Options do
 
   @max_timeout 86_400_000
 
-  @derive {Inspect, except: [:secrets, :env]}
+  # The keys of a call that only some functions take.
+  @common ~w(lane parent priority tenant timeout)a
+  @extra ~w(adapter config credit lm program)a
+
+  # What nobody is to read in a log: kept inside of functions.
+  @hidden ~w(env lms secrets)a
   @enforce_keys [:name]
   defstruct name: nil,
             command: ["dspex", "serve"],
             args: [],
-            env: %{},
+            env: nil,
             cd: nil,
-            lms: %{},
+            lms: nil,
             functions: %{},
             secrets: nil,
             notes: [],
@@ -40,40 +45,82 @@ defmodule DSPex.Options do
             transport: DSPex.Transport.Port,
             transport_options: nil
 
-  @typedoc "The checked options of an instance. `secrets` is a function, so that no report prints them."
-  @type t :: %__MODULE__{}
+  @typedoc """
+  The checked options of an instance.
+
+  `secrets`, `lms` and `env` are functions that return maps, so that no report, no status
+  and no `inspect` shows what is in them.
+  """
+  @type t :: %__MODULE__{
+          name: atom(),
+          command: [String.t()],
+          args: [String.t()],
+          env: (() -> %{optional(String.t()) => String.t() | nil | false}),
+          cd: String.t() | nil,
+          lms: (() -> %{optional(String.t()) => map()}),
+          functions: %{optional(String.t()) => function() | {module(), atom()}},
+          secrets: (() -> term()),
+          notes: [atom() | String.t()],
+          require: [atom() | String.t()],
+          client: String.t() | nil,
+          timeout: pos_integer(),
+          max_frame_bytes: pos_integer(),
+          handshake_timeout: pos_integer(),
+          silence_timeout: pos_integer(),
+          probe_after: pos_integer(),
+          backoff: {pos_integer(), pos_integer()},
+          transport: module(),
+          transport_options: term()
+        }
+
+  @doc "Puts what nobody is to read of an instance's options into functions; anything else is left for the check."
+  @spec hide(term()) :: term()
+  def hide(options) do
+    if Keyword.keyword?(options),
+      do: Enum.map(options, fn {key, value} -> {key, if(key in @hidden, do: hidden(value), else: value)} end),
+      else: options
+  end
+
+  defp hidden(value) when is_function(value), do: value
+  defp hidden(value), do: fn -> value end
 
   @doc "Checks the options of an instance; `DSPex` lists them."
   @spec instance(keyword()) :: {:ok, t()} | {:error, Error.t()}
   def instance(options) do
     with :ok <- keyword("options", options),
          :ok <- known(options, instance_keys()),
-         :ok <- check(Keyword.put_new(options, :name, nil), &instance_rule/2),
-         {:ok, lms} <- lms(options[:lms] || %{}) do
+         options = options |> Keyword.put_new(:name, nil) |> shown(),
+         :ok <- check(options, &instance_rule/2),
+         {:ok, env} <- env(options[:env] || %{}),
+         {:ok, lms} <- lms(options[:lms] || %{}),
+         {:ok, secrets} <- checked_secrets(options[:secrets] || %{}) do
       checked = struct!(__MODULE__, options)
-      secrets = options[:secrets] || %{}
-
-      {:ok,
-       %{
-         checked
-         | lms: lms,
-           env: Map.new(checked.env, fn {name, value} -> {to_string(name), value} end),
-           functions: Map.new(checked.functions, fn {name, function} -> {to_string(name), function} end),
-           secrets: if(is_function(secrets), do: secrets, else: fn -> secrets end)
-       }}
+      functions = Map.new(checked.functions, fn {name, function} -> {to_string(name), function} end)
+      {:ok, %{checked | env: hidden(env), lms: hidden(lms), functions: functions, secrets: hidden(secrets)}}
     end
+  end
+
+  # As given: only secrets are asked for later, at each start of a server.
+  defp shown(options) do
+    Enum.map(options, fn
+      {key, value} when key in [:env, :lms] and is_function(value, 0) -> {key, value.()}
+      other -> other
+    end)
   end
 
   defp instance_keys do
     %__MODULE__{name: nil} |> Map.from_struct() |> Map.keys() |> Enum.sort()
   end
 
-  @doc "Checks the options of a call; returns them as a map."
-  @spec call(keyword()) :: {:ok, map()} | {:error, Error.t()}
-  def call(options) do
+  @doc """
+  Checks the options of a call; returns them as a map.
+
+  `extra` are the keys that only some functions take, all unless told otherwise.
+  """
+  @spec call(keyword(), [atom()]) :: {:ok, map()} | {:error, Error.t()}
+  def call(options, extra \\ @extra) do
     with :ok <- keyword("options", options),
-         :ok <-
-           known(options, ~w(adapter config credit lane lm parent priority program tenant timeout)a),
+         :ok <- known(options, Enum.sort(extra ++ @common)),
          :ok <- check(options, &call_rule/2) do
       {:ok, Map.new(options)}
     end
@@ -131,15 +178,12 @@ defmodule DSPex.Options do
     do: {strings?(value) and value != [], "a list of program and arguments"}
 
   defp instance_rule(:args, value), do: {strings?(value), "a list of strings"}
-  defp instance_rule(:env, value), do: {env?(value), "a map of name to string, or nil to unset"}
+  # These three are checked by name below: what came must not be printed.
+  defp instance_rule(key, _value) when key in @hidden, do: {true, "anything"}
   defp instance_rule(:cd, value), do: {is_nil(value) or is_binary(value), "a directory"}
-  defp instance_rule(:lms, value), do: {options?(value), "a map of name to language model"}
 
   defp instance_rule(:functions, value),
     do: {functions?(value), "a map of name to a function of 1 or 2 arguments or {module, name}"}
-
-  defp instance_rule(:secrets, value),
-    do: {secrets?(value), "a map of name to string, or a function that returns one"}
 
   defp instance_rule(:notes, value), do: {names?(value, ~w(log event)), "a list of :log and :event"}
   defp instance_rule(:require, value), do: {names?(value, nil), "a list of capabilities"}
@@ -173,40 +217,77 @@ defmodule DSPex.Options do
     is_list(value) and Enum.all?(value, &(name?(&1) and (allowed == nil or to_text(&1) in allowed)))
   end
 
-  defp env?(value) do
-    (is_map(value) or is_list(value)) and
-      Enum.all?(
-        value,
-        &match?(
-          {name, text} when (is_binary(name) or is_atom(name)) and (is_binary(text) or text in [nil, false]),
-          &1
-        )
-      )
-  end
-
   defp functions?(value),
     do: options?(value) and Enum.all?(value, fn {name, it} -> name?(name) and function?(it) end)
 
   defp function?({module, name}), do: is_atom(module) and is_atom(name)
   defp function?(value), do: is_function(value, 1) or is_function(value, 2)
 
-  defp secrets?(value) when is_function(value, 0), do: true
-
-  defp secrets?(value),
-    do: options?(value) and Enum.all?(value, fn {name, it} -> name?(name) and is_binary(it) end)
-
   defp backoff?({first, longest}),
     do: is_integer(first) and is_integer(longest) and first > 0 and longest >= first
 
   defp backoff?(_other), do: false
 
+  # -- what must not be printed ----------------------------------------------------------
+
+  @doc false
+  # What a user's function returned, or the map itself.
+  @spec secrets(term()) :: {:ok, %{optional(String.t()) => String.t()}} | {:error, Error.t()}
+  def secrets(secrets), do: entries("secrets", secrets, "a string", &is_binary/1, & &1)
+
+  defp checked_secrets(function) when is_function(function, 0), do: {:ok, function}
+  defp checked_secrets(secrets), do: secrets(secrets)
+
+  defp env(env),
+    do: entries("env", env, "a string, or nil to unset", &(is_binary(&1) or &1 in [nil, false]), & &1)
+
   # A language model is a map, or just its name as in DSPy.
   defp lms(lms) do
-    case Enum.find(lms, fn {_name, lm} -> not (is_binary(lm) or options?(lm)) end) do
-      nil -> {:ok, Map.new(lms, fn {name, lm} -> {to_string(name), lm(lm)} end)}
-      {name, lm} -> invalid("lms.#{name}", "a string such as \"openai/gpt-4o-mini\" or a map with model", lm)
+    expected = "a string such as \"openai/gpt-4o-mini\" or a map with model"
+    entries("lms", lms, expected, &lm?/1, &lm/1)
+  end
+
+  defp lm?(lm) when is_binary(lm), do: lm != ""
+  defp lm?(lm), do: options?(lm) and not is_struct(lm) and has_model?(Map.new(lm))
+  defp has_model?(lm), do: is_binary(lm[:model] || lm["model"])
+
+  defp entries(field, entries, expected, fits?, read) do
+    with {:ok, pairs} <- pairs(field, entries) do
+      case Enum.find(pairs, fn {_name, value} -> not fits?.(value) end) do
+        nil -> {:ok, Map.new(pairs, fn {name, value} -> {name, read.(value)} end)}
+        {name, value} -> unshown("#{field}.#{name}", expected, value)
+      end
     end
   end
+
+  defp pairs(field, entries) when (is_map(entries) and not is_struct(entries)) or is_list(entries) do
+    if Enum.all?(entries, &match?({name, _} when is_binary(name) or is_atom(name), &1)),
+      do: {:ok, Enum.map(entries, fn {name, value} -> {to_string(name), value} end)},
+      else: unshown(field, "a map or keyword list of names", entries)
+  end
+
+  defp pairs(field, other), do: unshown(field, "a map or keyword list of names", other)
+
+  # Only what kind of thing came.
+  defp unshown(field, expected, value) do
+    got = kind(value)
+    details = %{"field" => field, "expected" => expected, "got" => got}
+    {:error, Error.new(:invalid_argument, "#{field}: expected #{expected}, got #{got}", details: details)}
+  end
+
+  defp kind(nil), do: "nil"
+  defp kind(""), do: "an empty string"
+  defp kind(value) when is_binary(value), do: "a string"
+  defp kind(value) when is_struct(value), do: "a #{inspect(value.__struct__)}"
+
+  defp kind(value) when is_map(value),
+    do: "a map with keys #{value |> Map.keys() |> Enum.sort() |> inspect(limit: 8)}"
+
+  defp kind(value) when is_list(value), do: "a list"
+  defp kind(value) when is_number(value), do: "a number"
+  defp kind(value) when is_atom(value), do: "an atom"
+  defp kind(value) when is_function(value), do: "a function"
+  defp kind(_other), do: "something else"
 
   defp lm(model) when is_binary(model), do: %{"model" => model}
   defp lm(fields), do: Map.new(fields, fn {key, value} -> {to_string(key), plain(value)} end)

@@ -15,15 +15,18 @@ defmodule DSPex.Streaming do
       end
   """
 
-  alias DSPex.{Call, Error, Options, Prediction, Status, Telemetry, Token}
+  alias DSPex.{Call, Error, Options, Prediction, Status, Token}
 
   @credit 64
-  @event [:dspex, :call]
 
   @doc "Starts a streamed prediction whose elements come as messages to the calling process."
   @spec start(DSPex.t(), DSPex.program(), DSPex.inputs(), keyword()) :: {:ok, Call.t()} | {:error, Error.t()}
   def start(dspex, program, inputs, options \\ []) do
-    with {:ok, options} <- Options.call(options),
+    with {:ok, call} <- start_call(dspex, program, inputs, options), do: {:ok, Call.remind(call)}
+  end
+
+  defp start_call(dspex, program, inputs, options) do
+    with {:ok, options} <- Options.call(options, [:adapter, :config, :credit, :lm]),
          {:ok, payload, meta} <- DSPex.prediction_request(program, inputs, options) do
       meta = Map.put(meta, "credit", Map.get(options, :credit, @credit))
       DSPex.open(dspex, "program.predict", payload, meta, options)
@@ -33,8 +36,8 @@ defmodule DSPex.Streaming do
   @doc """
   What a message means to a call that `start/4` opened; keep the call that comes back.
 
-  There is no message for a server that says nothing at all: that ends with
-  `:connection_lost` when the connection finds out.
+  Each call ends with `:done` or `:error`, also when the server says nothing: its deadline
+  is a message too. To stop sooner, `DSPex.cancel/1` and wait for that end.
   """
   @spec handle(Call.t(), term()) ::
           {:next, Token.t() | Status.t() | map(), Call.t()}
@@ -50,9 +53,7 @@ defmodule DSPex.Streaming do
   end
 
   defp open(dspex, program, inputs, options) do
-    Telemetry.start(@event, %{dspex: dspex, method: "program.predict"})
-
-    case start(dspex, program, inputs, options) do
+    case start_call(dspex, program, inputs, options) do
       {:ok, call} -> call
       {:error, error} -> raise error
     end
@@ -61,18 +62,14 @@ defmodule DSPex.Streaming do
   defp next(:done), do: {:halt, :done}
 
   defp next(call) do
-    outcome = Call.next(call)
-
-    case element(outcome) do
+    case call |> Call.next() |> element() do
       {:next, element, call} ->
         {[element], call}
 
       {:done, prediction} ->
-        ended(call, outcome)
         {[prediction], :done}
 
       {:error, error} ->
-        ended(call, outcome)
         raise error
     end
   end
@@ -81,22 +78,12 @@ defmodule DSPex.Streaming do
   defp close(:done), do: :ok
   defp close(call), do: Call.abandon(call)
 
-  defp ended(call, outcome) do
-    Telemetry.stop(@event, call.started, %{dspex: call.dspex, method: call.method}, outcome)
-  end
-
-  defp element({:item, item, call}), do: {:next, read(item), renew(call)}
+  defp element({:item, item, call}), do: {:next, read(item), Call.renew(call)}
 
   defp element({:ok, value, meta}),
     do: with({:ok, prediction} <- Prediction.from_wire(value, meta), do: {:done, prediction})
 
   defp element(other), do: other
-
-  # In halves, so that there is not one frame for each item.
-  defp renew(%{credit: credit, window: window} = call) when credit * 2 <= window,
-    do: Call.grant(call, window - credit)
-
-  defp renew(call), do: call
 
   defp read(%{"type" => "token", "text" => text} = item) when is_binary(text) do
     %Token{text: text, field: item["field"], predictor: item["predictor"], last?: item["last"] == true}

@@ -7,7 +7,6 @@ defmodule DSPex.Telemetry do
   |---|---|---|
   | `[:dspex, :call, :start]` | `system_time` | `dspex`, `method` |
   | `[:dspex, :call, :stop]` | `duration` (native units), and where known `queue_ms`, `worker_ms`, `lm_ms`, `lm_calls`, `tokens_in`, `tokens_out` | `dspex`, `method`, `result` (`:ok` or the error's type), `worker`, `attempt` |
-  | `[:dspex, :call, :exception]` | `duration` | `dspex`, `method`, `kind`, `reason` |
   | `[:dspex, :function, :start]` | `system_time` | `dspex`, `function` |
   | `[:dspex, :function, :stop]` | `duration` | `dspex`, `function`, `result` |
   | `[:dspex, :function, :exception]` | `duration` | `dspex`, `function`, `kind`, `reason` |
@@ -15,7 +14,11 @@ defmodule DSPex.Telemetry do
   | `[:dspex, :connection, :closed]` | `pending`: calls that failed with it | `dspex`, `reason` |
   | `[:dspex, :pool, :event]` | | `dspex`, and what the server told (`notes: [:event]`) |
 
-  A stream gives one `[:dspex, :call, …]` span, from its first demand to its end.
+  Each call has one start and one stop, however it is made and however it ends: a failure
+  is a stop whose `result` is the error's type, also where a `!` raises it. `DSPex.async/4`
+  starts with the call and stops with its `await`; a stream starts with its first demand,
+  and one that is halted stops with `result: :cancelled`. Only a process that dies with a
+  call open leaves a start alone. Handlers run in the process that makes the call.
   """
 
   @doc false

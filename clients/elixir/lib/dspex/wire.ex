@@ -32,7 +32,8 @@ defmodule DSPex.Wire do
   end
 
   @doc "Sends a body from this process; waits until `deadline` while the other side does not read."
-  @spec send(t(), iodata(), integer()) :: :ok | :closed | :timeout
+  @spec send(t() | %{transport: module(), handle: term()}, iodata(), integer() | :infinity) ::
+          :ok | :closed | :timeout
   def send(wire, body, deadline), do: send(wire, body, deadline, 1)
 
   defp send(wire, body, deadline, wait_ms) do

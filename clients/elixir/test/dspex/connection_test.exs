@@ -282,6 +282,27 @@ defmodule DSPex.ConnectionTest do
       assert Task.await(stopping) == :ok
     end
 
+    test "twice at once answers both, within the sooner time", %{test: name} do
+      controlled(name)
+      task = in_task(fn -> DSPex.ping(name) end)
+      receive_frame(:call)
+      first = in_task(fn -> DSPex.stop(name, 60_000) end)
+      {_, %{method: "system.goodbye"}, _} = receive_frame(:call)
+      second = in_task(fn -> DSPex.stop(name, 20) end)
+      assert Task.await_many([first, second]) == [:ok, :ok]
+      assert {:error, %{type: :connection_lost}} = Task.await(task)
+      assert DSPex.stop(name) == :ok
+    end
+
+    test "before there is a server ends the waiting", %{test: name} do
+      controlled(name, [], welcome: :silence)
+      assert_receive {Test, :hello, _}
+      task = in_task(fn -> DSPex.ping(name) end)
+      waiting(name)
+      assert DSPex.stop(name) == :ok
+      assert {:error, %{type: :draining}} = Task.await(task)
+    end
+
     test "does not wait for ever", %{test: name} do
       controlled(name)
       task = in_task(fn -> DSPex.ping(name) end)
@@ -291,9 +312,76 @@ defmodule DSPex.ConnectionTest do
     end
   end
 
-  test "secrets do not show in the state of the process", %{test: name} do
-    controlled(name, secrets: %{"key" => "sk-123"})
+  # The state of the connection, once a caller waits at its gate.
+  defp waiting(name) do
+    case :sys.get_state(Module.concat(name, "Connection")) do
+      {_state, %{gate: %{waiting: [_ | _]}}} -> :ok
+      _ -> waiting(name)
+    end
+  end
+
+  test "callers that gave up waiting for a server are forgotten", %{test: name} do
+    controlled(name, [handshake_timeout: 50], welcome: :silence)
+    assert {:error, %{type: :unavailable}} = DSPex.ping(name, nil, timeout: 1)
+    for _ <- 1..3, do: assert_receive({Test, :hello, _})
+    assert {_state, %{gate: %{waiting: []}}} = :sys.get_state(Module.concat(name, "Connection"))
+  end
+
+  test "a server that is asked must answer, even when its callers have given up", %{test: name} do
+    controlled(name, probe_after: 10, silence_timeout: 20)
+    task = in_task(fn -> DSPex.ping(name, nil, timeout: 50) end)
+    {server, envelope, _} = receive_frame(:call)
+    Test.send_frame(server, :reply, envelope.id, nil, %{}, nil)
+    assert {:ok, nil} = Task.await(task)
+    Test.busy(server, true)
+    assert {:error, _} = DSPex.ping(name, nil, timeout: 1)
     assert_receive {Test, :hello, _}
-    refute name |> Module.concat("Connection") |> :sys.get_status() |> inspect(limit: :infinity) =~ "sk-123"
+    assert_receive {Test, :hello, _}
+  end
+
+  describe "secrets" do
+    @hidden [
+      secrets: %{"key" => "sk-123"},
+      env: %{"KEY" => "sk-123"},
+      lms: %{"default" => %{model: "m", options: %{api_key: "sk-123"}}}
+    ]
+
+    defp told(term), do: inspect(term, limit: :infinity, printable_limit: :infinity, structs: false)
+
+    test "do not show in state, status or child specs", %{test: name} do
+      controlled(name, @hidden)
+      assert_receive {Test, :hello, %{"secrets" => %{"key" => "sk-123"}}}
+      connection = Module.concat(name, "Connection")
+
+      for process <- [name, connection] do
+        refute told(:sys.get_status(process)) =~ "sk-123"
+        refute told(:sys.get_state(process)) =~ "sk-123"
+      end
+
+      refute told(Supervisor.which_children(name)) =~ "sk-123"
+      refute told(:supervisor.get_childspec(name, DSPex.Connection)) =~ "sk-123"
+    end
+
+    # A handler of Erlang's logger: it sees what Elixir's translators would leave out.
+    def log(event, %{config: %{test: test}}), do: send(test, {:logged, event})
+
+    test "do not show in the reports of a crash", %{test: name} do
+      controlled(name, @hidden)
+      {:ok, wire} = DSPex.Connection.wire(name, DSPex.Clock.now_ms() + 5_000)
+      :ok = :logger.add_handler(name, __MODULE__, %{config: %{test: self()}})
+      on_exit(fn -> :logger.remove_handler(name) end)
+      # What is no process cannot be monitored: the connection crashes.
+      send(wire.owner, {:watch, 1, "no process", wire.generation})
+      assert_receive {:logged, %{msg: {:report, %{label: {:gen_statem, :terminate}}}} = statem}
+      assert_receive {:logged, %{msg: {:report, %{label: {:proc_lib, :crash}}}} = crash}
+      assert_receive {:logged, %{msg: {:report, %{label: {:supervisor, _}}}} = supervisor}
+      for report <- [statem, crash, supervisor], do: refute(told(report) =~ "sk-123")
+    end
+
+    test "that cannot be fetched are a failed start, told without what was raised", %{test: name} do
+      controlled(name, secrets: fn -> raise "vault says sk-123" end)
+      assert {:error, %{type: :invalid_argument, message: message}} = DSPex.ping(name, nil, timeout: 5_000)
+      assert message =~ "secrets" and not (message =~ "sk-123")
+    end
   end
 end

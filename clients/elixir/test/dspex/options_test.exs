@@ -29,6 +29,7 @@ defmodule DSPex.OptionsTest do
       assert call_mistake([bad]) == {:invalid_argument, to_string(elem(bad, 0))}
     end
 
+    assert {:error, %{details: %{"field" => "credit"}}} = Options.call([credit: 3], [:lm])
     assert call_mistake(:none) == {:invalid_argument, "options"}
     assert {:ok, %{timeout: 5}} = Options.call(timeout: 5, lm: "fast", lane: :batch, config: [n: 2])
   end
@@ -40,12 +41,15 @@ defmodule DSPex.OptionsTest do
       env: [1],
       lms: 1,
       functions: %{"f" => 1},
-      secrets: %{"k" => 1},
+      secrets: 1,
       notes: [:all]
     ]
 
     for {key, value} <- bad, do: assert(instance_mistake([{key, value}]) == to_string(key))
     assert instance_mistake(lms: %{"a" => 1}) == "lms.a"
+    assert instance_mistake(lms: %{"a" => %{modle: "x"}}) == "lms.a"
+    assert instance_mistake(secrets: %{"k" => 1}) == "secrets.k"
+    assert instance_mistake(env: %{"K" => 1}) == "env.K"
     assert instance_mistake(colour: 1) == "colour"
     assert instance_mistake(max_frame_bytes: 100) == "max_frame_bytes"
   end
@@ -57,7 +61,7 @@ defmodule DSPex.OptionsTest do
                lms: %{default: "sim/default", b: [model: "sim/b", options: [seed: 1]]}
              )
 
-    assert options.lms == %{
+    assert options.lms.() == %{
              "default" => %{"model" => "sim/default"},
              "b" => %{"model" => "sim/b", "options" => %{seed: 1}}
            }
@@ -67,10 +71,33 @@ defmodule DSPex.OptionsTest do
     assert_raise ArgumentError, ~r/colour: expected one of/, fn -> DSPex.start_link(name: X, colour: 1) end
   end
 
-  test "secrets are not in what is printed" do
-    {:ok, options} = Options.instance(name: X, secrets: %{"key" => "sk-123"}, env: %{"KEY" => "sk-123"})
-    refute inspect(options) =~ "sk-123"
-    refute inspect(DSPex.child_spec(name: X, secrets: %{"key" => "sk-123"})) =~ "sk-123"
-    assert options.secrets.() == %{"key" => "sk-123"}
+  describe "what nobody is to read" do
+    @hidden [
+      name: X,
+      secrets: %{"key" => "sk-123"},
+      env: %{"KEY" => "sk-123"},
+      lms: %{"default" => %{model: "m", options: %{api_key: "sk-123"}}}
+    ]
+
+    test "is not printed with the options" do
+      {:ok, options} = Options.instance(@hidden)
+      refute inspect(options, limit: :infinity, structs: false) =~ "sk-123"
+      refute inspect(DSPex.child_spec(@hidden), limit: :infinity) =~ "sk-123"
+      assert {options.secrets.(), options.env.()} == {%{"key" => "sk-123"}, %{"KEY" => "sk-123"}}
+      assert %{"options" => %{api_key: "sk-123"}} = options.lms.()["default"]
+    end
+
+    test "is not printed in mistakes" do
+      for key <- [:secrets, :env, :lms], value <- [%{"k" => 'sk-123'}, "sk-123", %{"sk" => {"sk-123"}}] do
+        assert {:error, error} = Options.instance([{:name, X}, {key, value}])
+        refute inspect(error) =~ "123"
+        assert error.details["field"] =~ to_string(key)
+      end
+    end
+
+    test "may be hidden twice, as a supervisor's child does" do
+      assert {:ok, options} = @hidden |> Options.hide() |> Options.hide() |> Options.instance()
+      assert options.secrets.() == %{"key" => "sk-123"}
+    end
   end
 end

@@ -115,6 +115,22 @@ defmodule DSPex.StreamTest do
     assert Streaming.handle(call, :something_else) == :other
   end
 
+  test "a call of messages ends at its deadline too, with a message", %{test: name} do
+    handled(name, fn _, _, _ -> :silence end)
+    {:ok, call} = Streaming.start(name, "qa", %{}, timeout: 1)
+    assert_receive {DSPex, _, :overdue} = message
+    assert {:error, %{type: :deadline}} = Streaming.handle(call, message)
+    assert Process.info(self(), :message_queue_len) == {:message_queue_len, 0}
+  end
+
+  test "a call of messages that ended has no reminder any more", %{test: name} do
+    handled(name, fn _, _, _ -> {:prediction, %{}} end)
+    {:ok, call} = Streaming.start(name, "qa", %{})
+    assert_receive {DSPex, _, :reply, _, _} = message
+    assert {:done, _} = Streaming.handle(call, message)
+    assert Process.read_timer(call.timer) == false
+  end
+
   defp collect(call, texts) do
     receive do
       message ->

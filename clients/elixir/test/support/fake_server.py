@@ -115,4 +115,7 @@ def main():
             write(1, call_id, payload_of(body, at))
 
 
-main()
+try:
+    main()
+except BrokenPipeError:
+    sys.exit(0)

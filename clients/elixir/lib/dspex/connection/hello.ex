@@ -8,17 +8,31 @@ defmodule DSPex.Connection.Hello do
 
   @spec request(Options.t()) :: {:ok, binary()} | {:error, Error.t()}
   def request(options) do
-    MessagePack.encode(%{
+    with {:ok, secrets} <- secrets(options), do: MessagePack.encode(body(options, secrets))
+  end
+
+  defp body(options, secrets) do
+    %{
       "protocol" => "dspex",
       "versions" => [@version],
       "client" => options.client || "dspex-elixir/#{version()}",
       "max_frame_bytes" => options.max_frame_bytes,
       "functions" => Map.keys(options.functions),
-      "lms" => options.lms,
-      "secrets" => Map.new(options.secrets.()),
+      "lms" => options.lms.(),
+      "secrets" => secrets,
       "notes" => options.notes,
       "require" => options.require
-    })
+    }
+  end
+
+  # The user's function may ask a vault that is down: a failed start like any other, told
+  # without what it raised, which may hold what nobody is to read.
+  defp secrets(options) do
+    Options.secrets(options.secrets.())
+  rescue
+    reason -> {:error, Error.invalid_argument("secrets", "a function that returns a map", reason.__struct__)}
+  catch
+    kind, _reason -> {:error, Error.invalid_argument("secrets", "a function that returns a map", kind)}
   end
 
   defp version, do: to_string(Application.spec(:dspex, :vsn) || "unknown")

@@ -31,7 +31,7 @@ defmodule DSPex.Transport.Port do
       :hide,
       packet: 4,
       args: arguments,
-      env: environment(options.env),
+      env: environment(options.env.()),
       busy_limits_port: @busy_limits
     ]
 
@@ -70,6 +70,7 @@ defmodule DSPex.Transport.Port do
 
   @impl true
   def close(port) do
+    kill_if_deaf(port)
     Port.close(port)
     :ok
   rescue
@@ -79,6 +80,20 @@ defmodule DSPex.Transport.Port do
       {:EXIT, ^port, _reason} -> :ok
     after
       0 -> :ok
+    end
+  end
+
+  # A closing port still delivers what is queued, so a server that does not read would
+  # never see its input end, and the BEAM could not even halt before it does.
+  defp kill_if_deaf(port) do
+    with {:queue_size, size} when size > 0 <- Port.info(port, :queue_size),
+         {:os_pid, os_pid} <- Port.info(port, :os_pid) do
+      # In a process of its own: the owner's mailbox is no place for this port's messages.
+      {pid, monitor} = spawn_monitor(fn -> System.cmd("/bin/sh", ["-c", "kill -KILL #{os_pid}"]) end)
+
+      receive do
+        {:DOWN, ^monitor, :process, ^pid, _reason} -> :ok
+      end
     end
   end
 end
