@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from dspex_protocol import DSPexError, Meta, error
+from dspex_protocol import Meta
 from dspex_protocol.states import CallState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .sessions import Session
-    from .worker import Worker
+    from .link import Link
+    from .worker import Callback, Worker
 
 MAX_DEATHS: Final = 3
 """Workers that may die under one call before it is poisoned.
@@ -23,6 +23,35 @@ would be refused with two. A call that really kills costs one worker more.
 
 MAX_UNSTARTED_SENDS: Final = 10
 """How often a call is sent at most: a bound, met only by what kills before it has begun."""
+
+
+class Caller(Protocol):
+    """What a call needs of the client that made it; `sessions.Session` is one.
+
+    Attributes:
+        link: Where its frames go.
+        calls: Its open calls, by its ids.
+        callbacks: Calls to it that are open, by our ids.
+        max_frame_bytes: Largest frame that it accepts.
+    """
+
+    link: Link
+    calls: dict[int, Call]
+    callbacks: dict[int, Callback]
+    max_frame_bytes: int
+
+    @property
+    def is_clogged(self) -> bool:
+        """Whether it has stopped reading."""
+        ...
+
+    def next_callback_id(self) -> int:
+        """A new id for a call to it."""
+        ...
+
+    def call_ended(self) -> None:
+        """One of its calls has had its outcome."""
+        ...
 
 
 class Call:
@@ -83,9 +112,9 @@ class Call:
     )
 
     def __init__(
-        self, session: Session, call_id: int, method: str, meta: Meta, payload: bytes, now_s: float
+        self, session: Caller, call_id: int, method: str, meta: Meta, payload: bytes, now_s: float
     ) -> None:
-        self.session: Session | None = session
+        self.session: Caller | None = session
         self.id = call_id
         self.method = method
         self.worker_method = method
@@ -142,33 +171,3 @@ def after_death(call: Call, *, started: bool, has_effects: bool) -> AfterDeath:
     if has_effects:
         return AfterDeath.FAIL
     return AfterDeath.REPEAT
-
-
-def died_under(call: Call, worker_number: int, reason: str) -> DSPexError:
-    """The error of a committed call whose worker died."""
-    details: dict[str, object] = {"worker": worker_number, "reason": reason}
-    if call.next_seq:
-        details["last_seq"] = call.next_seq - 1
-    return error(
-        "worker_died",
-        f"worker {worker_number} died ({reason}) while it ran {call.method};"
-        " the call may have had effects and is not repeated",
-        details=details,
-        maybe_executed=True,
-    )
-
-
-def poisoned(call: Call, reason: str) -> DSPexError:
-    """The error of a call under which too many workers died."""
-    deaths = max(call.deaths, call.attempt)
-    return error(
-        "poisoned",
-        f"{call.method} was in {deaths} workers when they died (last: {reason}); it is not tried again",
-        details={
-            "deaths": deaths,
-            "method": call.method,
-            "payload_bytes": len(call.payload),
-            "reason": reason,
-        },
-        maybe_executed=True,
-    )

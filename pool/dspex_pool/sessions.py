@@ -33,7 +33,7 @@ from dspex_protocol.limits import MAX_FRAME_BYTES
 from dspex_protocol.records import read
 from dspex_protocol.states import CONNECTION, ConnectionEvent, ConnectionState, move
 
-from . import metadata
+from . import callbacks, metadata
 from .calls import Call
 from .link import Link
 from .operations import Nothing
@@ -131,7 +131,7 @@ class Session:
     def _other(self, envelope: Envelope, body: bytes) -> None:
         kind = envelope.kind
         if kind in (REPLY, FAIL):
-            self._switchboard.host_answered(self, envelope, body[envelope.payload_at :])
+            callbacks.answer(self, envelope, body[envelope.payload_at :])
         elif kind == CANCEL:
             self._switchboard.cancel(self, envelope.id)
         elif kind == CREDIT:
@@ -276,7 +276,7 @@ class Session:
         if envelope.kind == CALL and envelope.id not in self.calls:
             self.fail(envelope.id, fault)
         elif envelope.kind in (REPLY, FAIL):
-            self._switchboard.host_answered(
+            callbacks.answer(
                 self, envelope._replace(kind=FAIL), encode_failure(error("function_failed", fault.message))
             )
         else:

@@ -29,38 +29,33 @@ from dspex_protocol import (
     decode_envelope,
     encode,
     encode_failure,
-    encode_value,
     error,
-    invalid_argument,
 )
 from dspex_protocol.frame import HEADER_BYTES
-from dspex_protocol.limits import MAX_CALLBACK_DEPTH, MAX_ENVELOPE_BYTES, MAX_ID, MAX_META_ENTRIES
 from dspex_protocol.states import CALL as CALL_TABLE
 from dspex_protocol.states import CallEvent, CallState, move
 
-from . import metadata
-from .calls import AfterDeath, Call, after_death, died_under, poisoned
+from . import callbacks, endings
+from .admission import Admission
+from .calls import AfterDeath, Call, Caller, after_death
 from .config import Config
 from .deadlines import DeadlineWheel
 from .dispatch import least_loaded, retry_after_ms
+from .lifecycle import WorkerEvent
 from .logs import Log
-from .operations import HOP_METHODS, OWN_METHODS, with_own_methods
 from .programs import ProgramTable
 from .stats import Counters, Throughput
 from .waiting import WaitingCalls
-from .worker import Callback, Worker
+from .worker import Worker
 
 if TYPE_CHECKING:
     from .link import Link
-    from .sessions import Session
 
 # A cancelled call is answered by then, whether its worker has stopped or not.
 CANCEL_ANSWER_S: Final = 0.04
 NO_LIMIT: Final = 1 << 30
-# On the way to a worker the id grows, and a version and the remaining time are put in …
-MAX_CALL_ENVELOPE_BYTES: Final = MAX_ENVELOPE_BYTES - 64
-MAX_CALL_META_ENTRIES: Final = MAX_META_ENTRIES - 4
-# … and this much a worker may fill of an answer's envelope; ours fill about 200 bytes.
+# A worker may fill this much of an answer's envelope (ours fill about 200 bytes); the rest is
+# for what the switchboard puts in.
 MAX_WORKER_ENVELOPE_BYTES: Final = 2048
 MAX_WORKER_META_ENTRIES: Final = 32
 
@@ -111,31 +106,19 @@ class Switchboard:
         self._open_bytes = 0
         self._broken: DSPexError | None = None
         self._throughput = Throughput()
-        self._methods: frozenset[str] = frozenset()
         self.programs = ProgramTable()
+        self._admission = Admission(self.programs, config.default_deadline_ms)
         self.counters = Counters()
 
     # From clients
 
-    def admit(self, session: Session, envelope: Envelope, payload: bytes) -> None:
+    def admit(self, session: Caller, envelope: Envelope, payload: bytes) -> None:
         """Take a call that a worker is to run.
 
         Raises:
             DSPexError: when it cannot be taken; nothing has changed then.
         """
-        assert envelope.method is not None
-        self._check_method(envelope.method)
-        now_s = self._clock()
-        call = Call(session, envelope.id, envelope.method, envelope.meta, payload, now_s)
-        call.deadline_s = now_s + self._config.default_deadline_ms / 1000
-        if call.meta:
-            if envelope.payload_at > MAX_CALL_ENVELOPE_BYTES or len(call.meta) > MAX_CALL_META_ENTRIES:
-                raise _crowded()
-            self._read_meta(call, now_s)
-        if call.method == "program.create":
-            self._prepare_create(call)
-        elif call.method == "system.describe":
-            call.conclude = with_own_methods
+        call = self._admission.read(session, envelope, payload, self._clock())
         if not call.depth:
             self._check_room(payload)
         session.calls[call.id] = call
@@ -147,52 +130,6 @@ class Switchboard:
             self._waiting.hold(call)
         elif self._waiting.startable or not self._start(call):
             self._waiting.add(call)
-
-    def _check_method(self, method: str) -> None:
-        if method in HOP_METHODS or (
-            self._methods and method not in self._methods and method != "program.create"
-        ):
-            known = sorted((self._methods | OWN_METHODS.keys()) - HOP_METHODS)
-            raise error(
-                "unknown_method",
-                f"there is no method {method!r}; the methods are: {', '.join(known)}",
-                details={"known": known},
-            )
-
-    def _read_meta(self, call: Call, now_s: float) -> None:
-        meta = call.meta
-        metadata.check_meta(meta)
-        call.deadline_s = now_s + metadata.deadline_ms(meta, self._config.default_deadline_ms) / 1000
-        call.priority = metadata.priority(meta)
-        call.credit = metadata.credit(meta)
-        parent = metadata.integer(meta, "parent", 0, MAX_ID)
-        if parent is not None:
-            self._nest(call, parent)
-        if "program" in meta and call.method != "program.create":
-            call.record = self.programs.resolve(meta["program"], meta.get("version"))
-            call.meta = meta | {"version": call.record[1]}
-
-    def _nest(self, call: Call, parent: int) -> None:
-        """Put a call inside the callback in which the client made it."""
-        assert call.session is not None
-        callback = call.session.callbacks.get(parent)
-        if callback is None:
-            raise invalid_argument("meta.parent", "the id of an open callback", parent)
-        call.depth = callback.call.depth + 1
-        if call.depth > MAX_CALLBACK_DEPTH:
-            raise error("callback_too_deep", f"callbacks are nested more than {MAX_CALLBACK_DEPTH} deep")
-        call.deadline_s = min(call.deadline_s, callback.call.deadline_s)
-        call.meta = {key: value for key, value in call.meta.items() if key != "parent"}
-
-    def _prepare_create(self, call: Call) -> None:
-        program = self.programs.check_new(call.meta.get("program"))
-        call.worker_method = "program.build"
-
-        def store(meta: Meta, record: bytes) -> bytes:
-            version = self.programs.create(program, record)
-            return encode_value({"program": program, "version": version})
-
-        call.conclude = store
 
     def _check_room(self, payload: bytes) -> None:
         if self._broken is not None and not self._workers:
@@ -208,20 +145,20 @@ class Switchboard:
     def _has_room(self) -> bool:
         return least_loaded(self._workers, self._config.calls_per_worker) is not None
 
-    def cancel(self, session: Session, call_id: int) -> None:
+    def cancel(self, session: Caller, call_id: int) -> None:
         """The client gives a call up."""
         call = session.calls.get(call_id)
         if call is None or call.state is not CallState.OPEN:
             return
         call.state = move(CALL_TABLE, call.state, CallEvent.CANCEL)
         if self._waiting.remove(call):
-            self._fail(call, _cancelled(call, "queued"))
+            self._fail(call, endings.cancelled(call, "queued"))
             return
         assert call.worker is not None
         call.worker.link.send(encode(CANCEL, call.worker_id, None, {}, NIL))
         self._wheel.add(CancelAnswer(call), self._clock() + CANCEL_ANSWER_S)
 
-    def add_credit(self, session: Session, call_id: int, meta: Meta) -> None:
+    def add_credit(self, session: Caller, call_id: int, meta: Meta) -> None:
         """The client takes more items. A malformed credit is no credit."""
         call = session.calls.get(call_id)
         count = meta.get("n")
@@ -231,16 +168,7 @@ class Switchboard:
         if call.worker is not None:
             call.worker.link.send(encode(CREDIT, call.worker_id, None, {"n": count}, NIL))
 
-    def host_answered(self, session: Session, envelope: Envelope, payload: bytes) -> None:
-        """The client's REPLY or FAIL to a callback."""
-        callback = session.callbacks.pop(envelope.id, None)
-        if callback is None:
-            return  # its call has ended meanwhile
-        callback.call.callbacks.discard(envelope.id)
-        callback.worker.callbacks.pop(callback.worker_id, None)
-        callback.worker.link.send(encode(envelope.kind, callback.worker_id, None, {}, payload))
-
-    def client_gone(self, session: Session) -> None:
+    def client_gone(self, session: Caller) -> None:
         """Give up all that this client had asked for."""
         for call in list(session.calls.values()):
             self._abandon(call)
@@ -306,7 +234,7 @@ class Switchboard:
             self._waiting.remove(call)
             self._send(call, worker)
 
-    def client_reads_again(self, session: Session) -> None:
+    def client_reads_again(self, session: Caller) -> None:
         """A client that had not read has caught up."""
         self._waiting.resume(session)
         self.pump()
@@ -317,7 +245,7 @@ class Switchboard:
     def worker_ready(self, worker: Worker) -> None:
         """A worker has answered hello."""
         self._broken = None
-        self._methods = worker.methods
+        self._admission.methods = worker.methods
         self._workers.append(worker)
         self.pump()
         self.flush()
@@ -359,9 +287,9 @@ class Switchboard:
 
     def _other(self, worker: Worker, envelope: Envelope, body: bytes) -> None:
         if envelope.kind == CALL:
-            self._call_host(worker, envelope, body[envelope.payload_at :])
+            callbacks.forward(worker, envelope, body[envelope.payload_at :], self._clock())
         elif envelope.kind == CANCEL:
-            self._cancel_callback(worker, envelope.id)
+            callbacks.cancel(worker, envelope.id)
         elif envelope.method == "call.started":
             up_to = envelope.meta.get("up_to")
             if isinstance(up_to, int):
@@ -374,7 +302,7 @@ class Switchboard:
         except WireError as fault:
             self._distrust(worker, fault.message)
             return
-        failure = _too_large(frame.length, self._config.max_frame_bytes)
+        failure = endings.too_large(frame.length, self._config.max_frame_bytes)
         if envelope.kind == CALL:
             worker.link.send(encode(FAIL, envelope.id, None, {}, encode_failure(failure)))
             return
@@ -398,7 +326,7 @@ class Switchboard:
         payload = body[envelope.payload_at :]
         if envelope.kind == FAIL:
             if call.state is CallState.CANCELLING:
-                self._fail(call, _cancelled(call, "asked"), envelope.meta)
+                self._fail(call, endings.cancelled(call, "asked"), envelope.meta)
             else:
                 self._answer(call, FAIL, envelope.meta, payload)
             return
@@ -423,7 +351,7 @@ class Switchboard:
         frame = encode(kind, call.id, None, meta, payload)
         if len(frame) - HEADER_BYTES > session.max_frame_bytes:
             kind = FAIL
-            failure = _too_large(len(frame) - HEADER_BYTES, session.max_frame_bytes)
+            failure = endings.too_large(len(frame) - HEADER_BYTES, session.max_frame_bytes)
             frame = encode(FAIL, call.id, None, {}, encode_failure(failure))
         if kind == REPLY:
             self.counters.replied += 1
@@ -444,11 +372,7 @@ class Switchboard:
         del session.calls[call.id]
         self._open_bytes -= len(call.payload)
         self._wheel.remove(call)
-        for host_id in call.callbacks:
-            callback = session.callbacks.pop(host_id)
-            callback.worker.callbacks.pop(callback.worker_id, None)
-            session.link.send(encode(CANCEL, host_id, None, {}, NIL))
-        call.callbacks.clear()
+        callbacks.end_with(call, session)
         session.call_ended()
 
     def _item(self, worker: Worker, envelope: Envelope, body: bytes) -> None:
@@ -456,52 +380,17 @@ class Switchboard:
         if call is None or call.session is None:
             return
         if envelope.meta.get("seq") != call.next_seq or call.credit <= 0:
-            self._give_up(call, error("credit_exceeded", f"worker {worker.number} sent an item out of turn"))
+            self._give_up(call, endings.out_of_turn(worker))
             return
         frame = encode(ITEM, call.id, None, envelope.meta, body[envelope.payload_at :])
         limit = call.session.max_frame_bytes
         if len(frame) - HEADER_BYTES > limit:
-            self._give_up(call, _too_large(len(frame) - HEADER_BYTES, limit))
+            self._give_up(call, endings.too_large(len(frame) - HEADER_BYTES, limit))
             return
         call.next_seq += 1
         call.credit -= 1
         call.committed = True
         call.session.link.send(frame)
-
-    # Callbacks
-
-    def _call_host(self, worker: Worker, envelope: Envelope, payload: bytes) -> None:
-        parent = envelope.meta.get("parent")
-        call = worker.calls.get(parent) if isinstance(parent, int) else None
-        if call is None or call.session is None or envelope.method != "function.call":
-            gone = error("cancelled", "the call in which this happens has ended")
-            worker.link.send(encode(FAIL, envelope.id, None, {}, encode_failure(gone)))
-            return
-        if envelope.id in worker.callbacks:
-            return  # it is open: the second is dropped
-        session = call.session
-        host_id = session.next_callback_id()
-        remaining_ms = max(1, int((call.deadline_s - self._clock()) * 1000))
-        meta: Meta = {"parent": call.id, "deadline_ms": remaining_ms}
-        frame = encode(CALL, host_id, "function.call", meta, payload)
-        if len(frame) - HEADER_BYTES > session.max_frame_bytes:
-            refusal = _too_large(len(frame) - HEADER_BYTES, session.max_frame_bytes)
-            worker.link.send(encode(FAIL, envelope.id, None, {}, encode_failure(refusal)))
-            return
-        callback = Callback(worker, envelope.id, call, host_id)
-        session.callbacks[host_id] = worker.callbacks[envelope.id] = callback
-        call.callbacks.add(host_id)
-        call.committed = True
-        session.link.send(frame)
-
-    def _cancel_callback(self, worker: Worker, worker_id: int) -> None:
-        callback = worker.callbacks.pop(worker_id, None)
-        if callback is None or callback.call.session is None:
-            return
-        session = callback.call.session
-        callback.call.callbacks.discard(callback.host_id)
-        session.callbacks.pop(callback.host_id, None)
-        session.link.send(encode(CANCEL, callback.host_id, None, {}, NIL))
 
     # Deaths
 
@@ -523,14 +412,14 @@ class Switchboard:
         if fate is AfterDeath.DROP:
             return
         if call.state is CallState.CANCELLING:
-            self._fail(call, _cancelled(call, "asked"))
+            self._fail(call, endings.cancelled(call, "asked"))
             return
         call.deaths += started
         match fate:
             case AfterDeath.FAIL:
-                self._fail(call, died_under(call, worker.number, reason))
+                self._fail(call, endings.died_under(call, worker.number, reason))
             case AfterDeath.POISONED:
-                self._fail(call, poisoned(call, reason))
+                self._fail(call, endings.poisoned(call, reason))
             case _:
                 self.counters.repeated += 1
                 call.worker = None
@@ -546,10 +435,11 @@ class Switchboard:
                 case Call() if thing.session is not None:  # else what was due with it ended it
                     self._deadline_passed(thing)
                 case CancelAnswer(call=call) if call.state is CallState.CANCELLING:
-                    self._give_up(call, _cancelled(call, "left"))
+                    self._give_up(call, endings.cancelled(call, "left"))
                 case StuckCheck(worker=worker, worker_id=worker_id) if worker_id in worker.calls:
                     self.counters.stuck += 1
                     self._log.warning("worker_stuck", worker=worker.number, after_s=self._config.grace_s)
+                    worker.move(WorkerEvent.DRAIN)  # it may take a moment to die
                     worker.process.kill()
                 case _:
                     pass
@@ -558,14 +448,7 @@ class Switchboard:
 
     def _deadline_passed(self, call: Call) -> None:
         self.counters.deadlines += 1
-        where = "in the queue" if call.worker is None else f"in worker {call.worker.number}"
-        late = error(
-            "deadline",
-            f"{call.method} was not done when its time was over; it was {where}",
-            maybe_executed=call.committed,
-            details={"where": "queue" if call.worker is None else "worker"},
-        )
-        self._give_up(call, late)
+        self._give_up(call, endings.late(call))
 
     def _give_up(self, call: Call, failure: DSPexError) -> None:
         """Answer now; whoever is at work on it is stopped."""
@@ -597,25 +480,3 @@ class Switchboard:
             "ready_workers": len(self._workers),
             **self.counters.snapshot(),
         }
-
-
-def _crowded() -> DSPexError:
-    return error(
-        "envelope_too_large",
-        f"an envelope may have {MAX_CALL_ENVELOPE_BYTES} bytes, its meta {MAX_CALL_META_ENTRIES} entries;"
-        " the rest is the server's",
-    )
-
-
-def _cancelled(call: Call, rung: str) -> DSPexError:
-    return error(
-        "cancelled", "the caller cancelled the call", details={"rung": rung}, maybe_executed=call.committed
-    )
-
-
-def _too_large(size: int, limit: int) -> DSPexError:
-    return error(
-        "result_too_large",
-        f"the answer is a frame of {size} bytes and {limit} are accepted",
-        details={"bytes": size, "limit": limit},
-    )

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from .calls import Call
-
-if TYPE_CHECKING:
-    from .sessions import Session
+from .calls import Call, Caller
 
 PRIORITIES = 10
 
@@ -68,7 +63,7 @@ class WaitingCalls:
         """Out of everybody's way, until `resume`: its client does not read."""
         self._held[call] = None
 
-    def resume(self, session: Session) -> None:
+    def resume(self, session: Caller) -> None:
         """A client reads again: its calls wait for a worker, as those of others do."""
         for call in [call for call in self._held if call.session is session]:
             del self._held[call]
