@@ -42,7 +42,6 @@ from .config import Config
 from .deadlines import DeadlineWheel
 from .dispatch import least_loaded, retry_after_ms
 from .lifecycle import WorkerEvent
-from .logs import Log
 from .programs import ProgramTable
 from .stats import Counters, Throughput
 from .waiting import WaitingCalls
@@ -50,6 +49,7 @@ from .worker import Worker
 
 if TYPE_CHECKING:
     from .link import Link
+    from .logs import Log
 
 # A cancelled call is answered by then, whether its worker has stopped or not.
 CANCEL_ANSWER_S: Final = 0.04
