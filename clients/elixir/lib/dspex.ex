@@ -245,7 +245,9 @@ defmodule DSPex do
 
   @doc ~s(The record of a stored program: `"program"`, `"version"`, `"spec"`, `"state"`.)
   @spec get(t(), Program.t() | String.t(), options()) :: result(map())
-  def get(dspex, program, options \\ []), do: simple(dspex, "program.get", program_meta(program), options)
+  def get(dspex, program, options \\ []) do
+    with {:ok, meta} <- program_meta(program), do: simple(dspex, "program.get", meta, options)
+  end
 
   @doc "The same, or raises `DSPex.Error`."
   @spec get!(t(), Program.t() | String.t(), options()) :: map()
@@ -265,8 +267,9 @@ defmodule DSPex do
   @doc "Deletes a stored program with all its versions."
   @spec delete(t(), Program.t() | String.t(), options()) :: :ok | {:error, Error.t()}
   def delete(dspex, program, options \\ []) do
-    meta = Map.delete(program_meta(program), "version")
-    with {:ok, _nil} <- simple(dspex, "program.delete", meta, options), do: :ok
+    with {:ok, meta} <- program_meta(program),
+         {:ok, _nil} <- simple(dspex, "program.delete", Map.delete(meta, "version"), options),
+         do: :ok
   end
 
   @doc "The same, or raises `DSPex.Error`."
@@ -275,8 +278,9 @@ defmodule DSPex do
     with {:error, error} <- delete(dspex, program, options), do: raise(error)
   end
 
-  defp program_meta(%Program{} = program), do: Program.to_meta(program)
-  defp program_meta(id) when is_binary(id), do: %{"program" => id}
+  defp program_meta(%Program{} = program), do: {:ok, Program.to_meta(program)}
+  defp program_meta(id) when is_binary(id), do: {:ok, %{"program" => id}}
+  defp program_meta(other), do: {:error, Error.invalid_argument("program", "a DSPex.Program or an id", other)}
 
   defp handle(%{"program" => id, "version" => version}), do: Program.new(id, version)
 

@@ -33,7 +33,7 @@ defmodule DSPex.Call do
     metadata = %{dspex: dspex, method: method}
     Telemetry.start(@event, metadata)
 
-    with {:ok, payload} <- MessagePack.encode(payload),
+    with {:ok, payload} <- encode(payload),
          {:ok, call} <- send_call(dspex, method, payload, meta, began) do
       {:ok, call}
     else
@@ -42,6 +42,32 @@ defmodule DSPex.Call do
         outcome
     end
   end
+
+  # Names what cannot be sent: the innermost part of a map that has no form on the wire.
+  defp encode(payload) do
+    with {:error, error} <- MessagePack.encode(payload) do
+      case culprit(payload, []) do
+        [] ->
+          {:error, error}
+
+        names ->
+          field = names |> Enum.reverse() |> Enum.join(".")
+          details = Map.put(error.details, "field", field)
+          {:error, %{error | message: "#{field}: #{error.message}", details: details}}
+      end
+    end
+  end
+
+  defp culprit(map, names) when is_map(map) and not is_struct(map) do
+    unsendable? = fn {_name, value} -> match?({:error, _}, MessagePack.encode(value)) end
+
+    case Enum.find(map, unsendable?) do
+      {name, value} when is_binary(name) or is_atom(name) -> culprit(value, [name | names])
+      _ -> names
+    end
+  end
+
+  defp culprit(_value, names), do: names
 
   # A call that was not written is written again once there is a new wire. Its time counts
   # from the first try.

@@ -76,5 +76,7 @@ defmodule DSPex.OpenCalls do
   defp ref([{_id, ref}]), do: {:ok, ref}
   defp ref([]), do: :error
 
-  defp table(dspex), do: Module.concat(dspex, "OpenCalls")
+  defp table(dspex) when is_atom(dspex), do: Module.concat(dspex, "OpenCalls")
+  # As for a name that nobody has.
+  defp table(_no_name), do: raise(ArgumentError)
 end

@@ -18,7 +18,12 @@ defmodule DSPex.Spec do
   @type t :: %__MODULE__{module: String.t(), signature: Signature.t(), options: map()}
 
   @typedoc "Whatever `from/1` takes."
-  @type source :: t() | {module :: String.t() | atom(), Signature.source()} | map() | keyword()
+  @type source ::
+          t()
+          | {module :: String.t() | atom(), Signature.source()}
+          | {module :: String.t() | atom(), Signature.source(), options :: map() | keyword()}
+          | map()
+          | keyword()
 
   @doc "Builds a spec; the signature is whatever `DSPex.Signature.new/1` takes."
   @spec new(String.t() | atom(), Signature.source(), map() | keyword()) :: {:ok, t()} | {:error, Error.t()}
@@ -39,13 +44,21 @@ defmodule DSPex.Spec do
     end
   end
 
-  @doc "A spec from `{module, signature}` or from a map or keyword list of module, signature, options."
+  @doc "A spec from `{module, signature}`, `{module, signature, options}` or from a map or keyword list of module, signature, options."
   @spec from(source()) :: {:ok, t()} | {:error, Error.t()}
   def from(%__MODULE__{} = spec), do: {:ok, spec}
   def from({module, signature}), do: new(module, signature)
+  def from({module, signature, options}), do: new(module, signature, options)
 
-  def from(%{module: module, signature: signature} = map),
-    do: new(module, signature, Map.get(map, :options, %{}))
+  def from(%{module: module, signature: signature} = map) do
+    case Map.keys(map) -- [:module, :signature, :options] do
+      [] ->
+        new(module, signature, Map.get(map, :options, %{}))
+
+      [key | _] ->
+        {:error, Error.invalid_argument("program.#{key}", "one of module, signature, options", key)}
+    end
+  end
 
   def from([_ | _] = list) do
     if Keyword.keyword?(list) and list[:module] && list[:signature],
@@ -56,7 +69,9 @@ defmodule DSPex.Spec do
   def from(other), do: unknown(other)
 
   defp unknown(other) do
-    expected = "a DSPex.Program, an id, a DSPex.Spec, {module, signature} or a map of module and signature"
+    expected =
+      "a DSPex.Program, an id, a DSPex.Spec, {module, signature}, {module, signature, options} or a map of these"
+
     {:error, Error.invalid_argument("program", expected, other)}
   end
 
@@ -69,7 +84,7 @@ defmodule DSPex.Spec do
   defp module(name) when is_binary(name) and name != "", do: {:ok, name}
 
   defp module(name) when is_atom(name) and name not in [nil, true, false],
-    do: {:ok, name |> Atom.to_string() |> Macro.camelize()}
+    do: {:ok, name |> Atom.to_string() |> String.replace_prefix("Elixir.", "") |> Macro.camelize()}
 
   defp module(other) do
     expected = ~s(the name of a DSPy module, such as "Predict" or :chain_of_thought)

@@ -22,6 +22,31 @@ defmodule DSPex.Test do
   * `{:fail, %DSPex.Error{}}`
   * `:silence`: no answer at all
 
+  * `{:frames, frames}`: `{kind, meta, value}` as they are, kinds `:item`, `:reply`, `:fail`
+
+  ## One instance for all tests
+
+  Where your application starts its instance itself, configure the transport there and say
+  in each test what comes back to *its* processes:
+
+      {DSPex, name: MyApp.DSPex, transport: DSPex.Test}
+
+      test "answers" do
+        DSPex.Test.stub(MyApp.DSPex, fn "program.predict", _payload, _meta -> {:prediction, %{"answer" => "42"}} end)
+        assert MyApp.answer("Six by nine?") == "42"
+      end
+
+  A stub is owned by the test process that sets it and holds for that process, for tasks
+  (`$callers`) and for processes that were started under it (`$ancestors`), so async tests
+  do not see each other's. Without a stub the instance's `handler:` answers; without that the call fails.
+
+  ## Recorded answers
+
+  `DSPex.Test.Recorder` writes down what a real server answers, and `replay/2` gives it
+  again without one.
+
+  ## The conversation itself
+
   For tests of the conversation itself give `controller: self()` instead. The handshake
   is answered; every later frame comes as
   `{DSPex.Test, server, %DSPex.Envelope{}, payload}`, and `send_frame/6`, `send_body/2` and
@@ -35,12 +60,16 @@ defmodule DSPex.Test do
   import Kernel, except: [send: 2, exit: 1]
 
   alias DSPex.{Envelope, Error, MessagePack, Tagged}
+  alias DSPex.Test.Recording
 
   @enforce_keys [:pid, :busy]
-  defstruct @enforce_keys
+  defstruct @enforce_keys ++ [:dspex]
+
+  @typedoc "What answers a call: method, payload and meta to one of the answers above."
+  @type handler :: (String.t(), term(), Envelope.meta() -> tuple() | :silence)
 
   @typedoc "What plays the server."
-  @type server :: %__MODULE__{pid: pid(), busy: :atomics.atomics_ref()}
+  @type server :: %__MODULE__{pid: pid(), busy: :atomics.atomics_ref(), dspex: atom()}
 
   @welcome %{
     "protocol" => "dspex",
@@ -73,6 +102,43 @@ defmodule DSPex.Test do
   @spec busy(server(), boolean()) :: :ok
   def busy(%__MODULE__{busy: flag}, busy?), do: :atomics.put(flag, 1, if(busy?, do: 1, else: 0))
 
+  @doc """
+  From now on `handler` answers what the calling process and its own ask of the instance.
+  """
+  @spec stub(DSPex.t(), handler()) :: :ok
+  def stub(dspex, handler) when is_atom(dspex) and is_function(handler, 3) do
+    Process.put({__MODULE__, dspex}, handler)
+    :ok
+  end
+
+  @doc """
+  Like `stub/2` with the answers of a recording; raises when the file cannot be read.
+
+  A call is found by method, program and payload. Equal calls get their answers in the
+  order recorded; one that is not in the recording fails and says so.
+  """
+  @spec replay(DSPex.t(), Path.t()) :: :ok
+  def replay(dspex, path), do: stub(dspex, Recording.handler(path))
+
+  # The stub of whoever is calling: its own, or of a process on whose behalf it runs.
+  defp stub_here(dspex) do
+    key = {__MODULE__, dspex}
+    others = Process.get(:"$callers", []) ++ Process.get(:"$ancestors", [])
+    Process.get(key) || Enum.find_value(others, &stub_of(&1, key))
+  end
+
+  defp stub_of(name, key) when is_atom(name), do: name |> Process.whereis() |> stub_of_pid(key)
+  defp stub_of(pid, key), do: stub_of_pid(pid, key)
+
+  defp stub_of_pid(pid, key) when is_pid(pid) and node(pid) == node() do
+    with {:dictionary, entries} <- Process.info(pid, :dictionary),
+         {_key, handler} <- List.keyfind(entries, key, 0),
+         do: handler,
+         else: (_ -> nil)
+  end
+
+  defp stub_of_pid(_nobody, _key), do: nil
+
   # -- the transport ---------------------------------------------------------------------
 
   @impl DSPex.Transport
@@ -92,16 +158,16 @@ defmodule DSPex.Test do
             serve(%{owner: owner, flag: flag, settings: settings, calls: %{}})
           end)
 
-        {:ok, %__MODULE__{pid: pid, busy: flag}}
+        {:ok, %__MODULE__{pid: pid, busy: flag, dspex: options.name}}
     end
   end
 
   @impl DSPex.Transport
-  def send(%__MODULE__{pid: pid, busy: flag}, body) do
+  def send(%__MODULE__{pid: pid, busy: flag, dspex: dspex}, body) do
     cond do
       not Process.alive?(pid) -> :closed
       :atomics.get(flag, 1) == 1 -> :busy
-      true -> tell(pid, {:in, IO.iodata_to_binary(body)})
+      true -> tell(pid, {:in, IO.iodata_to_binary(body), stub_here(dspex)})
     end
   end
 
@@ -123,9 +189,9 @@ defmodule DSPex.Test do
 
   defp serve(state) do
     receive do
-      {:in, body} ->
+      {:in, body, stub} ->
         {:ok, envelope, payload} = Envelope.decode(body)
-        state |> came(envelope, MessagePack.decode!(payload)) |> serve()
+        state |> came(envelope, MessagePack.decode!(payload), stub) |> serve()
 
       {:out, body} ->
         tell(state.owner, {__MODULE__, self(), {:body, body}})
@@ -140,7 +206,7 @@ defmodule DSPex.Test do
     end
   end
 
-  defp came(state, %{kind: :call, method: "system.hello", id: id}, hello) do
+  defp came(state, %{kind: :call, method: "system.hello", id: id}, hello, _stub) do
     case Map.get(state.settings, :welcome, %{}) do
       :silence -> :ok
       %Error{} = error -> out(state, :fail, id, %{}, Error.to_wire(error))
@@ -151,33 +217,33 @@ defmodule DSPex.Test do
     state
   end
 
-  defp came(%{settings: %{controller: pid}} = state, envelope, payload) do
+  defp came(%{settings: %{controller: pid}} = state, envelope, payload, nil) do
     tell(pid, {__MODULE__, %__MODULE__{pid: self(), busy: state.flag}, envelope, payload})
     state
   end
 
-  defp came(state, %{kind: :call, method: "system.ping", id: id}, value),
+  defp came(state, %{kind: :call, method: "system.ping", id: id}, value, _stub),
     do: out(state, :reply, id, %{}, value)
 
-  defp came(state, %{kind: :call, method: "system.goodbye", id: id}, _payload) do
+  defp came(state, %{kind: :call, method: "system.goodbye", id: id}, _payload, _stub) do
     state = out(state, :reply, id, %{}, nil)
     tell(self(), {:exit, "exited with status 0"})
     state
   end
 
-  defp came(state, %{kind: :call} = envelope, payload) do
+  defp came(state, %{kind: :call} = envelope, payload, stub) do
     server = %__MODULE__{pid: self(), busy: state.flag}
-    handler = Map.fetch!(state.settings, :handler)
+    handler = stub || Map.get(state.settings, :handler, &unanswered/3)
     pid = spawn_link(fn -> answer(server, handler, envelope, payload) end)
     put_in(state.calls[envelope.id], pid)
   end
 
-  defp came(state, %{kind: :credit, id: id, meta: %{"n" => n}}, _payload) do
+  defp came(state, %{kind: :credit, id: id, meta: %{"n" => n}}, _payload, _stub) do
     with %{^id => pid} <- state.calls, do: tell(pid, {:credit, n})
     state
   end
 
-  defp came(state, %{kind: :cancel, id: id}, _payload) do
+  defp came(state, %{kind: :cancel, id: id}, _payload, _stub) do
     with %{^id => pid} <- state.calls do
       Process.unlink(pid)
       Process.exit(pid, :kill)
@@ -187,7 +253,14 @@ defmodule DSPex.Test do
     state
   end
 
-  defp came(state, _other, _payload), do: state
+  defp came(state, _other, _payload, _stub), do: state
+
+  defp unanswered(method, _payload, _meta) do
+    message =
+      "nothing answers #{method} here: call DSPex.Test.stub/2 in the test, or start the instance with handler:"
+
+    {:fail, Error.new(:internal, message)}
+  end
 
   defp out(state, kind, id, meta, value) do
     body = Envelope.encode(kind, id, nil, meta, MessagePack.encode!(value))
@@ -201,24 +274,27 @@ defmodule DSPex.Test do
       {:reply, value, meta} -> send_frame(server, :reply, id, nil, meta, value)
       {:prediction, fields} -> send_frame(server, :reply, id, nil, %{}, prediction(fields))
       {:fail, error} -> send_frame(server, :fail, id, nil, %{}, Error.to_wire(error))
-      {:stream, items, fields} -> stream(server, id, items, fields, Map.get(envelope.meta, "credit", 0))
+      {:stream, items, fields} -> send_frames(server, envelope, stream(items, fields))
+      {:frames, frames} -> send_frames(server, envelope, frames)
       :silence -> :ok
     end
   end
 
-  # Without credit for items there are none, as from the real server.
-  defp stream(server, id, items, fields, credit) do
-    if credit > 0 do
-      items
-      |> Stream.with_index()
-      |> Enum.reduce(credit, fn {item, seq}, left ->
-        left = if left == 0, do: more_credit(), else: left
-        send_frame(server, :item, id, nil, %{"seq" => seq}, item(item))
-        left - 1
-      end)
-    end
+  defp stream(items, fields) do
+    for({item, seq} <- Stream.with_index(items), do: {:item, %{"seq" => seq}, item(item)}) ++
+      [{:reply, %{}, prediction(fields)}]
+  end
 
-    send_frame(server, :reply, id, nil, %{}, prediction(fields))
+  # Without credit for items there are none, as from the real server.
+  defp send_frames(server, %{id: id, meta: meta}, frames) do
+    credit = Map.get(meta, "credit", 0)
+    frames = if credit == 0, do: Enum.reject(frames, &match?({:item, _, _}, &1)), else: frames
+
+    Enum.reduce(frames, credit, fn {kind, meta, value}, left ->
+      left = if kind == :item and left == 0, do: more_credit(), else: left
+      send_frame(server, kind, id, nil, meta, value)
+      if kind == :item, do: left - 1, else: left
+    end)
   end
 
   defp more_credit do
