@@ -76,7 +76,9 @@ class RunningCall:
     async def emit(self, item: Mapping[str, object]) -> None:
         """Send one stream element; waits until there is credit for it."""
         while self._credit <= 0:
-            self._credit_came = asyncio.Event()
+            # One event for all who wait: each of its own, and only the last would be woken.
+            if self._credit_came is None or self._credit_came.is_set():
+                self._credit_came = asyncio.Event()
             await self._credit_came.wait()
         self._credit -= 1
         self.committed = True

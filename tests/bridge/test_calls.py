@@ -154,6 +154,22 @@ async def test_credit_of_zero_lets_nobody_go(hop: Hop) -> None:
     assert [ITEM, FAIL] == hop.kinds()
 
 
+async def test_two_that_wait_for_credit_are_both_let_go(hop: Hop) -> None:
+    """Together, or one after the other."""
+    call = hop.call()
+
+    async def work() -> object:
+        await asyncio.gather(*(call.emit({"n": n}) for n in range(3)))
+        return None
+
+    hop.table.start(call, work())
+    await turns()
+    for count in (2, 1):
+        hop.table.credit(1, count)
+        await turns()
+    assert [ITEM, ITEM, ITEM, REPLY] == hop.kinds()
+
+
 @pytest.mark.parametrize(("credit", "expected"), [(0, False), (1, True)])
 def test_whether_a_stream_is_wanted(hop: Hop, credit: int, expected: bool) -> None:
     """As the CALL's meta says."""
