@@ -86,16 +86,18 @@ def build_program(spec: Spec) -> LiveProgram:
 class ProgramCache:
     """The programs that this worker can run.
 
-    One-shot specs are kept by their bytes, least recently used first out: a host that
-    sends the same spec with each call pays for building it once.
+    One-shot specs are kept by their bytes: a host that sends the same spec with each call
+    pays for building it once. Of both kinds the least recently used goes first; a stored
+    program is built anew from its record when it is called again.
     """
 
     # A live Predict with its signature class is about 50 kB.
     MAX_ONE_SHOT: Final = 256
+    MAX_LIVE: Final = 256
 
     def __init__(self) -> None:
         self._records: dict[tuple[str, int], Record] = {}
-        self._live: dict[tuple[str, int], LiveProgram] = {}
+        self._live: OrderedDict[tuple[str, int], LiveProgram] = OrderedDict()
         self._one_shot: OrderedDict[bytes, LiveProgram] = OrderedDict()
 
     def load(self, program: str, number: int, record: object) -> None:
@@ -115,7 +117,7 @@ class ProgramCache:
         self._live.pop((program, number), None)  # an id that was deleted may be used anew
 
     def stored(self, program: str, number: int) -> LiveProgram:
-        """The stored program, built at its first use.
+        """The stored program, built when it is not there.
 
         Raises:
             DSPexError: `unknown_program` when this worker was never given it.
@@ -128,6 +130,10 @@ class ProgramCache:
             live = build_program(record.spec)
             live = LiveProgram(load_state(live.module, record.state), live.signature)
             self._live[program, number] = live
+            if len(self._live) > self.MAX_LIVE:
+                self._live.popitem(last=False)
+        else:
+            self._live.move_to_end((program, number))
         return live
 
     def one_shot(self, spec: object) -> LiveProgram:

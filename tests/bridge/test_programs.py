@@ -41,6 +41,20 @@ def test_loading_again_replaces() -> None:
     assert ["c"] == list(programs.stored("p", 1).signature.input_fields)
 
 
+def test_the_stored_program_that_was_not_used_longest_is_built_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Live modules are bounded; every record can still be called."""
+    monkeypatch.setattr(ProgramCache, "MAX_LIVE", 2)
+    programs = ProgramCache()
+    for number in (1, 2, 3):
+        programs.load("p", number, record())
+    first, second = programs.stored("p", 1), programs.stored("p", 2)
+    programs.stored("p", 1)
+    programs.stored("p", 3)
+    assert 2 == len(programs._live)
+    assert first is programs.stored("p", 1)
+    assert second is not programs.stored("p", 2)
+
+
 @pytest.mark.parametrize(("program", "number"), [("q", 1), ("p", 2)])
 def test_what_was_not_loaded_is_unknown(program: str, number: int) -> None:
     """By id and by version."""
