@@ -79,9 +79,8 @@ defmodule DSPex.Call do
 
   defp send_once(dspex, method, payload, meta, {_started, deadline} = began) do
     with {:ok, wire} <- DSPex.Connection.wire(dspex, deadline),
-         {:ok, call, body} <- prepare(dspex, wire, method, payload, meta, began) do
-      OpenCalls.add(dspex, call.id, wire, call.ref)
-
+         {:ok, call, body} <- prepare(dspex, wire, method, payload, meta, began),
+         :ok <- add(call) do
       case Wire.send(wire, body, deadline) do
         :ok ->
           {:ok, call}
@@ -98,12 +97,19 @@ defmodule DSPex.Call do
     end
   end
 
-  defp prepare(dspex, wire, method, payload, meta, {started, deadline}) do
-    id = OpenCalls.next_id(dspex)
-    meta = Map.put(meta, "deadline_ms", max(Clock.remaining_ms(deadline), 1))
-    body = Envelope.encode(:call, id, method, meta, payload)
+  defp add(call) do
+    with {:error, error} <- OpenCalls.add(call.dspex, call.id, call.wire, call.ref) do
+      release(call)
+      {:error, error}
+    end
+  end
 
-    with :ok <- Wire.check_size(wire, body) do
+  defp prepare(dspex, wire, method, payload, meta, {started, deadline}) do
+    meta = Map.put(meta, "deadline_ms", max(Clock.remaining_ms(deadline), 1))
+
+    with {:ok, id} <- OpenCalls.take_id(dspex),
+         body = Envelope.encode(:call, id, method, meta, payload),
+         :ok <- Wire.check_size(wire, body) do
       # The alias ends with the monitor: what comes too late goes nowhere.
       ref = :erlang.monitor(:process, wire.owner, alias: :demonitor)
 

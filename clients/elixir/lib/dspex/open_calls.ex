@@ -20,16 +20,27 @@ defmodule DSPex.OpenCalls do
   @spec next_id(atom()) :: id()
   def next_id(dspex), do: :ets.update_counter(table(dspex), :next_id, 1)
 
+  @doc "The same for a caller, whose instance may be stopped meanwhile."
+  @spec take_id(atom()) :: {:ok, id()} | {:error, Error.t()}
+  def take_id(dspex) do
+    {:ok, next_id(dspex)}
+  rescue
+    ArgumentError -> {:error, not_running(dspex)}
+  end
+
   @doc "The open wire, or why there is none."
   @spec wire(atom()) :: {:ok, Wire.t()} | :connecting | {:error, Error.t()}
   def wire(dspex) do
     :ets.lookup_element(table(dspex), :wire, 2)
   rescue
-    ArgumentError ->
-      message =
-        "no DSPex instance named #{inspect(dspex)} is running; put {DSPex, name: …} in a supervision tree"
+    ArgumentError -> {:error, not_running(dspex)}
+  end
 
-      {:error, Error.new(:unavailable, message)}
+  defp not_running(dspex) do
+    message =
+      "no DSPex instance named #{inspect(dspex)} is running; put {DSPex, name: …} in a supervision tree"
+
+    Error.new(:unavailable, message)
   end
 
   @spec put_wire(atom(), {:ok, Wire.t()} | :connecting | {:error, Error.t()}) :: true
@@ -49,11 +60,14 @@ defmodule DSPex.OpenCalls do
 
   The connection hears of it first: a caller that is killed between the two leaves no entry.
   """
-  @spec add(atom(), id(), Wire.t(), reference()) :: :ok
+  @spec add(atom(), id(), Wire.t(), reference()) :: :ok | {:error, Error.t()}
   def add(dspex, id, wire, ref) do
     Kernel.send(wire.owner, {:watch, id, self(), wire.generation})
     :ets.insert(table(dspex), {{:call, id}, ref})
     :ok
+  rescue
+    # The instance was stopped at this moment.
+    ArgumentError -> {:error, not_running(dspex)}
   end
 
   @doc "Where the outcome of an open call goes."

@@ -12,6 +12,20 @@ defmodule DSPex.ConnectionTest do
 
   defp in_task(function), do: Task.async(function)
 
+  # What awaiting another's call raises.
+  defp awaiting(call), do: in_task(fn -> catch_error(DSPex.await(call)) end)
+
+  # Until only the counter, the wire and the time-out are left.
+  defp settled(connection, table, tries) do
+    :sys.get_state(connection)
+
+    if :ets.info(table, :size) > 3 do
+      if tries == 0, do: flunk("rows are left: #{inspect(:ets.tab2list(table))}")
+      Process.sleep(1)
+      settled(connection, table, tries - 1)
+    end
+  end
+
   describe "handshake" do
     test "says who we are and what we offer", %{test: name} do
       controlled(name,
@@ -136,6 +150,31 @@ defmodule DSPex.ConnectionTest do
       {_, %{id: id}, _} = receive_frame(:call)
       Process.exit(pid, :kill)
       assert {_, %{id: ^id}, nil} = receive_frame(:cancel)
+    end
+
+    test "of processes killed at any moment leaves nothing behind", %{test: name} do
+      handled(name, fn _, value, _ -> {:reply, value} end)
+      DSPex.echo!(name, 0)
+
+      for spin <- 1..200 do
+        {pid, monitor} = spawn_monitor(fn -> DSPex.echo(name, spin) end)
+        for _ <- 1..(spin * 10), do: :ok
+        Process.exit(pid, :kill)
+        assert_receive {:DOWN, ^monitor, :process, ^pid, _}
+      end
+
+      connection = Module.concat(name, "Connection")
+      settled(connection, Module.concat(name, "OpenCalls"), 1_000)
+      assert Process.info(Process.whereis(connection), :monitors) == {:monitors, []}
+    end
+
+    test "that is cancelled after its answer, or awaited elsewhere, says so", %{test: name} do
+      handled(name, fn _, _, _ -> {:prediction, %{"answer" => 1}} end)
+      {:ok, call} = DSPex.async(name, "qa", %{})
+      assert_raise ArgumentError, ~r/only the process that opened/, fn -> raise Task.await(awaiting(call)) end
+      assert {:ok, %{answer: 1}} = DSPex.await(call)
+      assert DSPex.cancel(call) == :ok
+      assert DSPex.echo(name, 1) != nil
     end
 
     test "can be cancelled and still has one outcome", %{test: name} do

@@ -98,6 +98,28 @@ defmodule DSPex.FunctionTest do
     assert %Error{type: :cancelled} = failure(1)
   end
 
+  test "a cancel that comes after the answer adds no second outcome", %{test: name} do
+    {server, _} = there = offering(name, %{"quick" => fn _ -> 1 end})
+
+    for id <- 1..100 do
+      call(there, id, "quick", %{})
+      Test.send_frame(server, :cancel, id, nil, %{}, nil)
+    end
+
+    # Each was answered or cancelled, none both.
+    ended = for _ <- 1..100, do: ended()
+    assert Enum.sort(ended) == Enum.to_list(1..100)
+    call(there, 101, "quick", %{})
+    assert {_, %{id: 101}, 1} = receive_frame(:reply)
+    refute_received {Test, _, %{kind: :reply}, _}
+    refute_received {Test, _, %{kind: :fail}, _}
+  end
+
+  defp ended do
+    assert_receive {Test, _, %{kind: kind, id: id}, _} when kind in [:reply, :fail]
+    id
+  end
+
   test "a process that is killed fails its call", %{test: name} do
     there = offering(name, %{"die" => fn _ -> Process.exit(self(), :boom) end})
     call(there, 1, "die", %{})

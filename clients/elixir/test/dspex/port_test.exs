@@ -70,6 +70,35 @@ defmodule DSPex.PortTest do
     for outcome <- Task.await_many(tasks), do: assert({:error, %{type: :deadline}} = outcome)
   end
 
+  test "a server that does not read is killed when it is closed, so that the BEAM can halt", %{test: name} do
+    faked(name, "deaf", silence_timeout: 60_000)
+    {:ok, wire} = DSPex.Connection.wire(name, DSPex.Clock.now_ms() + 30_000)
+    {:os_pid, os_pid} = Port.info(wire.handle, :os_pid)
+    assert {:error, _} = DSPex.echo(name, :binary.copy("x", 9_000_000), timeout: 50)
+    assert DSPex.stop(name, 50) == :ok
+    gone(os_pid)
+  end
+
+  # An exit is seen a moment after it happens; the test's own time-out bounds the wait.
+  defp gone(os_pid), do: if(File.exists?("/proc/#{os_pid}"), do: Process.sleep(5) && gone(os_pid))
+
+  test "callers that write while servers die get an answer or one failure", %{test: name} do
+    faked(name, "dies")
+
+    tasks =
+      for _ <- 1..50 do
+        Task.async(fn -> {DSPex.ping(name, nil, timeout: 10_000), Process.info(self(), :messages)} end)
+      end
+
+    for {outcome, messages} <- Task.await_many(tasks, 30_000) do
+      assert {:error, %{type: :connection_lost}} = outcome
+      assert messages == {:messages, []}
+    end
+
+    # Only the counter, the wire and the time-out are left.
+    assert :ets.info(Module.concat(name, "OpenCalls"), :size) == 3
+  end
+
   test "stopping leaves no process behind", %{test: name} do
     faked(name, "echo")
     assert DSPex.ping(name, 1) == {:ok, 1}

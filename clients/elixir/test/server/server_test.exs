@@ -62,6 +62,8 @@ defmodule DSPex.ServerTest do
       "numbers" => [1, -1, 1.5, Integer.pow(2, 80), :infinity],
       "times" => [~D[2024-02-29], ~N[2024-02-29 12:00:00.000001], ~U[2024-02-29 12:00:00Z]],
       "tuple" => {1, 2},
+      "duration" => DSPex.Tagged.duration(-1_500_000),
+      "uuid" => elem(DSPex.Tagged.uuid("00112233-4455-6677-8899-aabbccddeeff"), 1),
       "tensor" => DSPex.Tensor.from_floats([1.0, 2.0])
     }
 

@@ -26,9 +26,14 @@ defmodule DSPex.Connection.Callbacks do
     end
   end
 
-  @spec cancel(t(), non_neg_integer()) :: :ok
-  def cancel(callbacks, id) do
-    with %{^id => task} <- callbacks.tasks, do: Process.exit(task.pid, :kill)
+  @doc "Stops a function that has not answered yet; one that is just answering is left to it."
+  @spec cancel(t(), non_neg_integer(), Wire.t()) :: :ok
+  def cancel(callbacks, id, wire) do
+    with %{^id => task} <- callbacks.tasks, true <- HostFunction.settle(task) do
+      Process.exit(task.pid, :kill)
+      fail(wire, id, :killed)
+    end
+
     :ok
   end
 

@@ -103,7 +103,7 @@ defmodule DSPex.Connection.Router do
   end
 
   defp pass_on(%{kind: :cancel, id: id}, _payload, data) do
-    Callbacks.cancel(data.callbacks, id)
+    Callbacks.cancel(data.callbacks, id, data.wire)
     data
   end
 

@@ -4,7 +4,7 @@ defmodule DSPex.MessagePack.Extension do
 
   alias DSPex.{Binary, Decimal, FunctionReference, Tagged, Tensor}
 
-  @uuid ~r/\A[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\z/
+  @uuid ~r/\A[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\z/
 
   @doc false
   @spec from_bytes(integer(), binary()) :: term()
