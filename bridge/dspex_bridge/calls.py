@@ -24,6 +24,8 @@ from dspex_protocol import (
     encode_value,
     error,
 )
+from dspex_protocol.frame import HEADER_BYTES
+from dspex_protocol.limits import MAX_FRAME_BYTES
 
 from . import failpoints
 from .failures import to_failure
@@ -45,6 +47,7 @@ class RunningCall:
     __slots__ = (
         "_credit",
         "_credit_came",
+        "_max_frame_bytes",
         "_send",
         "_seq",
         "committed",
@@ -55,7 +58,13 @@ class RunningCall:
         "usage",
     )
 
-    def __init__(self, call_id: int, meta: Meta, send: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        call_id: int,
+        meta: Meta,
+        send: Callable[[bytes], None],
+        max_frame_bytes: int = MAX_FRAME_BYTES,
+    ) -> None:
         self.id = call_id
         self.meta = meta
         self.usage = Usage()
@@ -66,6 +75,7 @@ class RunningCall:
         self._credit_came: asyncio.Event | None = None
         self.committed = False
         self._send = send
+        self._max_frame_bytes = max_frame_bytes
         self._seq = 0
 
     @property
@@ -74,15 +84,21 @@ class RunningCall:
         return bool(self.meta.get("credit"))
 
     async def emit(self, item: Mapping[str, object]) -> None:
-        """Send one stream element; waits until there is credit for it."""
+        """Send one stream element; waits until there is credit for it.
+
+        Raises:
+            DSPexError: `result_too_large`, and nothing was sent.
+        """
         while self._credit <= 0:
             # One event for all who wait: each of its own, and only the last would be woken.
             if self._credit_came is None or self._credit_came.is_set():
                 self._credit_came = asyncio.Event()
             await self._credit_came.wait()
+        frame = encode(ITEM, self.id, None, {"seq": self._seq}, encode_value(dict(item)))
+        check_size(frame, self._max_frame_bytes)
         self._credit -= 1
         self.committed = True
-        self._send(encode(ITEM, self.id, None, {"seq": self._seq}, encode_value(dict(item))))
+        self._send(frame)
         self._seq += 1
         failpoints.passed("item.sent")
 
@@ -97,10 +113,15 @@ current_call = ContextVar("current_call")
 
 
 class CallTable:
-    """All open calls of both directions on one wire."""
+    """All open calls of both directions on one wire.
+
+    Attributes:
+        max_frame_bytes: What the supervisor takes in one frame, as its hello says.
+    """
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
+        self.max_frame_bytes = MAX_FRAME_BYTES
         self._running: dict[int, RunningCall] = {}
         self._callbacks: dict[int, tuple[int, asyncio.Future[object]]] = {}
         self._ids = itertools.count(1)
@@ -132,16 +153,18 @@ class CallTable:
         """Call a function of the host from within a call.
 
         Raises:
-            DSPexError: what the host's FAIL said.
+            DSPexError: what the host's FAIL said; `result_too_large` for too large arguments.
             asyncio.CancelledError: when this call is cancelled; the host is told.
         """
         parent = current_call.get()
-        parent.committed = True
         call_id = next(self._ids)
+        payload = encode_value({"function": function, "args": dict(args)})
+        frame = encode(CALL, call_id, "function.call", {"parent": parent.id}, payload)
+        check_size(frame, self.max_frame_bytes)
+        parent.committed = True
         answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self._callbacks[call_id] = (parent.id, answer)
-        payload = encode_value({"function": function, "args": dict(args)})
-        self._send(encode(CALL, call_id, "function.call", {"parent": parent.id}, payload))
+        self._send(frame)
         failpoints.passed("callback.sent")
         try:
             return await answer
@@ -189,17 +212,33 @@ class CallTable:
     def reply(self, call: RunningCall, result: object) -> None:
         """End a call with a result."""
         try:
-            payload = encode_value(result)
+            frame = encode(REPLY, call.id, None, _outcome_meta(call), encode_value(result))
+            check_size(frame, self.max_frame_bytes)
         except DSPexError as refusal:
             self.fail(call, refusal)
             return
-        self._send(encode(REPLY, call.id, None, _outcome_meta(call), payload))
+        self._send(frame)
         failpoints.passed("reply.written")
 
     def fail(self, call: RunningCall, failure: DSPexError) -> None:
         """End a call with an error."""
         failure.maybe_executed = failure.maybe_executed or call.committed
         self._send(encode(FAIL, call.id, None, _outcome_meta(call), encode_failure(failure)))
+
+
+def check_size(frame: bytes, limit: int) -> None:
+    """Refuse a frame that the supervisor would throw away.
+
+    Raises:
+        DSPexError: `result_too_large`.
+    """
+    size = len(frame) - HEADER_BYTES
+    if size > limit:
+        raise error(
+            "result_too_large",
+            f"the result takes {size} bytes; the supervisor accepts {limit}",
+            details={"length": size, "limit": limit},
+        )
 
 
 def _outcome_meta(call: RunningCall) -> Meta:

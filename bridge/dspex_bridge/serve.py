@@ -21,6 +21,7 @@ from dspex_protocol import (
     REPLY,
     Envelope,
     Oversized,
+    WireError,
     decode_envelope,
     decode_value,
     encode,
@@ -74,7 +75,10 @@ class WorkerProcess:
             # calls end by their deadline and this process by the supervisor's hand.
             if isinstance(body, Oversized):
                 continue
-            envelope = decode_envelope(body)
+            try:
+                envelope = decode_envelope(body)
+            except WireError:
+                continue
             payload = body[envelope.payload_at :]
             if envelope.kind == CALL:
                 self._accept(envelope, payload, started)
@@ -102,7 +106,7 @@ class WorkerProcess:
         self, envelope: Envelope, payload: bytes, started: list[tuple[RunningCall, Operation, object]]
     ) -> None:
         failpoints.passed("call.received")
-        call = RunningCall(envelope.id, envelope.meta, self._wire.send)
+        call = RunningCall(envelope.id, envelope.meta, self._wire.send, self._calls.max_frame_bytes)
         try:
             value = decode_value(payload)
             if envelope.method == "system.hello":
@@ -111,18 +115,30 @@ class WorkerProcess:
             operation = find(self.operations, envelope.method)
             parameters = read_parameters(operation, value)
             if operation.inline:
+                if operation.effects:
+                    self._start_before(started)
+                    self._announce(call)
                 self._calls.reply(call, operation.run(self, call, parameters))
             else:
                 started.append((call, operation, parameters))
         except Exception as reason:  # the call ends here, and its FAIL reports
             self._calls.fail(call, to_failure(reason))
 
-    def _start(self, started: list[tuple[RunningCall, Operation, object]]) -> None:
+    def _start_before(self, started: list[tuple[RunningCall, Operation, object]]) -> None:
+        # An announcement covers every call up to its id: those that came before must have begun.
+        if started:
+            self._start(started)
+            started.clear()
+
+    def _announce(self, last: RunningCall) -> None:
         # Written before any user code runs: if this process dies in it, the supervisor
         # knows which calls had begun and repeats the others without a doubt.
-        self._wire.send(encode(NOTE, 0, "call.started", {"up_to": started[-1][0].id}, NIL))
+        self._wire.send(encode(NOTE, 0, "call.started", {"up_to": last.id}, NIL))
         self._wire.flush()
         failpoints.passed("call.started")
+
+    def _start(self, started: list[tuple[RunningCall, Operation, object]]) -> None:
+        self._announce(started[-1][0])
         for call, operation, parameters in started:
             self._calls.start(call, self._work(call, operation, parameters))
 
@@ -136,6 +152,9 @@ class WorkerProcess:
             raise error("handshake_repeated", "this worker has been greeted already")
         if not isinstance(value, dict) or value.get("protocol") != PROTOCOL:  # pyright: ignore[reportUnknownMemberType]
             raise error("handshake_failed", "the first frame is no hello of this protocol")
+        limit = value.get("max_frame_bytes")  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+        if isinstance(limit, int):
+            self._calls.max_frame_bytes = limit
         offered: dict[str, object] = {
             key: value[key] for key in ("lms", "secrets", "functions") if key in value
         }

@@ -166,7 +166,13 @@ class Slots:
         link.on_end = lambda reason: self._hung_up(worker, reason)
         link.on_bodies = lambda bodies: self._welcomed(worker, bodies, timeout.cancel)
         link.on_drained = self._room_again
-        hello = {"protocol": PROTOCOL, "versions": [VERSION], "worker": worker.number, **self._host.offer()}
+        hello = {
+            "protocol": PROTOCOL,
+            "versions": [VERSION],
+            "worker": worker.number,
+            "max_frame_bytes": self._config.max_frame_bytes,
+            **self._host.offer(),
+        }
         worker.last_id = HELLO_ID
         link.send(encode(CALL, HELLO_ID, "system.hello", {}, encode_value(hello)))
         link.start()

@@ -91,6 +91,26 @@ async def test_a_result_without_a_form_on_the_wire_is_a_failure(hop: Hop) -> Non
     assert ["value_unencodable"] == [frame.code for frame in hop.sent]
 
 
+async def test_what_the_supervisor_would_throw_away_is_a_failure(hop: Hop) -> None:
+    """A result, an item, arguments for the host: by the limit that it announced."""
+    hop.table.max_frame_bytes = 1000
+    big = b"x" * 1000
+    call = RunningCall(2, {"credit": 5}, hop.send, 1000)
+
+    async def ask() -> object:
+        current_call.set(hop.call(3))
+        return await hop.table.call_host("f", {"x": big})
+
+    hop.table.start(hop.call(1), asyncio.sleep(0, big))
+    hop.table.start(call, call.emit({"x": big}))
+    hop.table.start(hop.call(3), ask())
+    await turns()
+    assert {1: "result_too_large", 2: "result_too_large", 3: "result_too_large"} == {
+        frame.id: frame.code for frame in hop.sent
+    }
+    assert not call.committed
+
+
 async def test_cancelling_before_the_first_step(hop: Hop) -> None:
     """The work never begins, and the call still ends once."""
     begun: list[int] = []

@@ -1,0 +1,109 @@
+"""The worker loop, frame by frame: what is announced before it runs, and what a bad frame costs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from tests.support.fakes import Frame, body_of, read_frame
+
+from dspex_bridge.calls import RunningCall
+from dspex_bridge.operations import OPERATIONS, Operation
+from dspex_bridge.serve import WorkerProcess
+from dspex_protocol import CALL, FAIL, NOTE, REPLY, FrameDecoder, encode_frame
+
+
+class Wired:
+    """A worker in this process, and the supervisor's end of its wire."""
+
+    def __init__(self) -> None:
+        self.supervisor, worker = socket.socketpair()
+        self.supervisor.setblocking(False)
+        self.descriptor = worker.detach()
+        os.set_blocking(self.descriptor, False)
+        self.worker = WorkerProcess(self.descriptor, asyncio.get_running_loop())
+        self.running = asyncio.ensure_future(self.worker.run())
+        self._decoder = FrameDecoder(1 << 24)
+
+    def say(self, *bodies: bytes) -> None:
+        """Send frames, in one write."""
+        self.supervisor.sendall(b"".join(map(encode_frame, bodies)))
+
+    def hear(self) -> list[Frame]:
+        """The frames that have been written, as far as they have."""
+        try:
+            bodies = self._decoder.feed(self.supervisor.recv(1 << 20))
+        except BlockingIOError:
+            return []
+        return [read_frame(encode_frame(body)) for body in bodies if isinstance(body, bytes)]
+
+    async def answers(self, number: int) -> list[Frame]:
+        """The next so many outcomes and notes."""
+        frames: list[Frame] = []
+        async with asyncio.timeout(5):
+            while len(frames) < number:
+                await asyncio.sleep(0)
+                frames += self.hear()
+        return frames
+
+
+@pytest.fixture
+async def wired() -> AsyncIterator[Wired]:
+    made = Wired()
+    await asyncio.sleep(0)
+    yield made
+    made.supervisor.close()
+    await made.running
+    made.worker.threads.shutdown()
+    os.close(made.descriptor)
+
+
+async def test_what_has_effects_is_announced_before_it_runs_inline(wired: Wired) -> None:
+    """And the calls before it are begun first: the announcement covers them."""
+    heard: list[tuple[int, object]] = []
+
+    def run(worker: object, call: RunningCall, value: object) -> None:
+        heard.extend((frame.kind, frame.meta.get("up_to")) for frame in wired.hear())
+
+    async def slow(worker: object, call: RunningCall, value: object) -> None:
+        return None
+
+    wired.worker.operations |= {
+        "test.pay": Operation(
+            method="test.pay", parameters=None, run=run, inline=True, effects=True, doc="Pays."
+        ),
+        "test.slow": Operation(method="test.slow", parameters=None, run=slow, doc="Waits."),
+    }
+    wired.say(body_of(CALL, 1, "test.slow", {}, None), body_of(CALL, 2, "test.pay", {}, None))
+    outcomes = await wired.answers(2)
+    assert [(NOTE, 1), (NOTE, 2)] == heard
+    assert {1, 2} == {frame.id for frame in outcomes}
+
+
+async def test_what_has_no_effects_costs_no_announcement(wired: Wired) -> None:
+    """An echo is one frame."""
+    wired.worker.operations["test.echo"] = replace(OPERATIONS["system.echo"], method="test.echo")
+    wired.say(body_of(CALL, 1, "test.echo", {}, "a"))
+    assert [(REPLY, 1)] == [(frame.kind, frame.id) for frame in await wired.answers(1)]
+
+
+async def test_a_bad_frame_takes_no_other_with_it(wired: Wired) -> None:
+    """Neither those before it nor those behind it, nor the worker."""
+    echo = [body_of(CALL, number, "system.echo", {}, number) for number in (1, 2, 3)]
+    wired.say(echo[0], b"\xc1", echo[1], b"\x95\x07", echo[2])
+    assert [1, 2, 3] == [frame.value for frame in await wired.answers(3)]
+
+
+async def test_the_limit_of_hello_holds_for_results(wired: Wired) -> None:
+    """A larger one is refused here, and not thrown away by the supervisor."""
+    hello = {"protocol": "dspex", "versions": [1], "worker": 1, "max_frame_bytes": 2000}
+    wired.say(body_of(CALL, 1, "system.hello", {}, hello))
+    assert [REPLY] == [frame.kind for frame in await wired.answers(1)]
+    big = body_of(CALL, 2, "system.echo", {}, b"x" * 1990)
+    wired.say(big)
+    (refusal,) = await wired.answers(1)
+    assert (FAIL, "result_too_large", 2000) == (refusal.kind, refusal.code, refusal.details["limit"])
