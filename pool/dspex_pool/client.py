@@ -12,11 +12,11 @@ import contextlib
 import inspect
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 from dspex_protocol import (
     CALL,
@@ -32,7 +32,6 @@ from dspex_protocol import (
     Meta,
     Oversized,
     Scalar,
-    Tagged,
     WireError,
     decode_envelope,
     decode_failure,
@@ -48,11 +47,11 @@ from dspex_protocol.states import CALL as CALL_TABLE
 from dspex_protocol.states import CallEvent, CallState, IllegalMove, move
 
 from .link import Link
+from .replies import END, STREAM_CREDIT, Outcome, Pending, Stream, fields_of, prediction_call
 
 HostFunction = Callable[..., Any]
 """Called with the args as keywords; plain or a coroutine function."""
 
-STREAM_CREDIT: Final = 32
 HELLO_TIMEOUT_S: Final = 60.0
 
 
@@ -65,65 +64,6 @@ class FunctionCall:
 
 
 _callback_id: ContextVar[int | None] = ContextVar("callback_id", default=None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """A result with what the server told about it."""
-
-    value: object
-    meta: Meta
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A call that is open."""
-
-    answer: asyncio.Future[Outcome]
-    items: asyncio.Queue[object] | None
-    state: CallState = CallState.OPEN
-    next_seq: int = 0
-
-
-@dataclass(slots=True)
-class Stream:
-    """The items of a running call; iterate over it, then await `result`.
-
-    Attributes:
-        id: The call's id.
-    """
-
-    id: int
-    _client: Client
-    _pending: _Pending
-    _taken: int = field(default=0)
-
-    def __aiter__(self) -> AsyncIterator[object]:
-        return self._iterate()
-
-    async def _iterate(self) -> AsyncIterator[object]:
-        items = self._pending.items
-        assert items is not None
-        while (item := await items.get()) is not _END:
-            self._taken += 1
-            if self._taken % (STREAM_CREDIT // 2) == 0:
-                self._client.credit(self.id, STREAM_CREDIT // 2)
-            yield item
-
-    async def result(self) -> Outcome:
-        """The call's outcome.
-
-        Raises:
-            DSPexError: what the FAIL said.
-        """
-        return await self._pending.answer
-
-    def cancel(self) -> None:
-        """Stop the call; `result` then raises `cancelled`."""
-        self._client.cancel(self.id)
-
-
-_END: Final = object()
 
 
 class Client:
@@ -142,7 +82,7 @@ class Client:
         self._loop = loop
         self._dirty: list[Link] = []
         self._flush_due = False
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, Pending] = {}
         self._last_id = 0
         self._functions: dict[str, HostFunction] = {}
         self._callbacks: dict[int, asyncio.Task[None]] = {}
@@ -291,14 +231,14 @@ class Client:
             inputs: Value by input field.
             options: `lm`, `config`, `adapter`; anything else is meta, such as `deadline_ms`.
         """
-        payload, meta = _prediction_call(program, inputs, options)
+        payload, meta = prediction_call(program, inputs, options)
         return fields_of(await self.call("program.predict", payload, **meta))
 
     def stream(
         self, program: str | Mapping[str, object], inputs: Mapping[str, object], **options: Any
     ) -> Stream:
         """Run a program and stream its tokens and status."""
-        payload, meta = _prediction_call(program, inputs, options)
+        payload, meta = prediction_call(program, inputs, options)
         return self.stream_call("program.predict", payload, **meta)
 
     def stream_call(self, method: str, payload: object, **meta: Scalar) -> Stream:
@@ -309,7 +249,7 @@ class Client:
 
     def open(
         self, method: str, payload: object, meta: Meta, items: asyncio.Queue[object] | None
-    ) -> tuple[int, _Pending]:
+    ) -> tuple[int, Pending]:
         """Send a CALL; the answer is a future."""
         if self._lost is not None:
             raise self._lost
@@ -319,7 +259,7 @@ class Client:
         encoded = encode_value(payload)
         self._last_id += 1
         call_id = self._last_id
-        pending = self._pending[call_id] = _Pending(self._loop.create_future(), items)
+        pending = self._pending[call_id] = Pending(self._loop.create_future(), items)
         self._send(encode(CALL, call_id, method, meta, encoded))
         return call_id, pending
 
@@ -388,9 +328,9 @@ class Client:
         pending.state = move(CALL_TABLE, pending.state, CallEvent.OUTCOME)
         self._settle(pending, envelope, payload)
         if pending.items is not None:
-            pending.items.put_nowait(_END)
+            pending.items.put_nowait(END)
 
-    def _settle(self, pending: _Pending, envelope: Envelope, payload: bytes) -> None:
+    def _settle(self, pending: Pending, envelope: Envelope, payload: bytes) -> None:
         if pending.answer.done():
             return
         if envelope.kind == FAIL:
@@ -454,29 +394,5 @@ class Client:
                 pending.answer.set_exception(self._lost)
                 pending.answer.exception()  # nobody may be waiting any more
             if pending.items is not None:
-                pending.items.put_nowait(_END)
+                pending.items.put_nowait(END)
         self._pending.clear()
-
-
-def _prediction_call(
-    program: str | Mapping[str, object], inputs: Mapping[str, object], options: dict[str, Any]
-) -> tuple[dict[str, object], Meta]:
-    payload: dict[str, object] = {"inputs": dict(inputs)}
-    meta: Meta = {}
-    for name, value in options.items():
-        if name in ("lm", "config", "adapter"):
-            payload[name] = value
-        else:
-            meta[name] = value
-    if isinstance(program, str):
-        meta["program"] = program
-    else:
-        payload["spec"] = dict(program)
-    return payload, meta
-
-
-def fields_of(prediction: object) -> dict[str, object]:
-    """The fields of a prediction as it came over the wire."""
-    if not isinstance(prediction, Tagged) or prediction.tag != "prediction":
-        raise error("internal", "what came is no prediction")
-    return cast("dict[str, dict[str, object]]", prediction.value)["fields"]

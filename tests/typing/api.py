@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, assert_type
 
-from dspex_pool.client import Client, Outcome, Stream
+from dspex_pool.client import Client
+from dspex_pool.replies import Outcome, Stream
 from dspex_protocol import (
     CALL,
     CODES,

@@ -16,8 +16,9 @@ from dspex_pool.cli.exits import BAD_ARGUMENTS, NO_SERVER, OK, exits_with_code
 from dspex_pool.cli.notation import from_json, to_json
 from dspex_pool.cli.readable import field_text, meta_text, plain, prediction_fields, report, result_text
 from dspex_pool.cli.serve import read_flags
-from dspex_pool.client import Client, Outcome
+from dspex_pool.client import Client
 from dspex_pool.config import flag_of, read_config, trace_settings
+from dspex_pool.replies import Outcome
 from dspex_protocol import DSPexError, Meta, error, invalid_argument
 
 EPILOG: Final = """\
