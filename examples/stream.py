@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 
-from dspex_pool.client import Client, fields_of
+from dspex_pool.client import Client
+from dspex_pool.replies import fields_of
 
 
 async def main() -> None:
