@@ -14,7 +14,7 @@ from dspex_pool.dispatch import has_room, least_loaded, retry_after_ms
 from dspex_pool.host import Host
 from dspex_pool.stats import Counters, Throughput
 from dspex_pool.waiting import PRIORITIES, WaitingCalls
-from dspex_protocol import DSPexError, Hello, LMConfig
+from dspex_protocol import DSPexError, FunctionReference, Hello, LMConfig, Tagged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +149,37 @@ def test_an_lm_of_the_settings_may_be_replaced_a_clients_may_not() -> None:
     with pytest.raises(DSPexError) as refusal:
         host.accept(hello(lms={"mine": LMConfig(model="sim/two")}))
     assert "lms.mine" == refusal.value.details["field"]
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"stop": ["a", FunctionReference(name="f")]}, "lms.mine.options.stop[1]"),
+        ({"seed": Tagged(tag="t", value=1)}, "lms.mine.options.seed"),
+        ({"deep": {"data": b"x"}}, "lms.mine.options.deep.data"),
+        ({"map": {1: 2}}, "lms.mine.options.map"),
+        ({"text": "\ud800"}, "lms.mine.options.text"),
+    ],
+)
+def test_options_that_are_no_plain_values_are_refused(options: dict[str, object], field: str) -> None:
+    """By field; nothing else of that hello counts either."""
+    host = Host("sim/default")
+    before = host.offer()
+    with pytest.raises(DSPexError) as refusal:
+        host.accept(hello(lms={"mine": LMConfig(model="sim/one", options=options)}, functions=["f"]))
+    assert ("invalid_argument", field) == (refusal.value.code, refusal.value.details["field"])
+    assert before == host.offer()
+
+
+def test_plain_options_are_offered_as_they_came() -> None:
+    """However deep."""
+    host = Host("")
+    options: dict[str, object] = {"a": [1, 2.5, None, True, {"b": "c"}]}
+    host.accept(hello(lms={"mine": LMConfig(model="sim/one", options=options)}))
+    offered = host.offer()["lms"]
+    assert isinstance(offered, dict)
+    assert options == offered["mine"]["options"]
+    assert {entry.name for entry in dataclasses.fields(LMConfig)} == set(offered["mine"])
 
 
 def test_a_host_does_not_print_its_secrets() -> None:
