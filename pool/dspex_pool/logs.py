@@ -16,6 +16,8 @@ from typing import Final
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MAX_WAITING_LINES: Final = 1000
 MAX_LINE_BYTES: Final = 8192
+# What workers write to stderr comes in pieces of up to 64 KiB, so lines alone are no bound.
+MAX_WAITING_BYTES: Final = 1 << 20
 
 
 class Log:
@@ -25,6 +27,8 @@ class Log:
         self._least = LEVELS[level]
         self._descriptor = descriptor
         self._lines: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._counting = threading.Lock()  # for two numbers, never held while writing
         self._wake = threading.Event()
         self._started = False
         self._dropped = 0
@@ -61,10 +65,13 @@ class Log:
         self._queue(line.decode(errors="ignore").encode() + b"\n")  # no half character at the cut
 
     def _queue(self, line: bytes) -> None:
-        if len(self._lines) >= MAX_WAITING_LINES:
-            self._dropped += 1
-            return
-        self._lines.append(line)
+        with self._counting:
+            full = self._waiting_bytes + len(line) > MAX_WAITING_BYTES
+            if full or len(self._lines) >= MAX_WAITING_LINES:
+                self._dropped += 1
+                return
+            self._waiting_bytes += len(line)
+            self._lines.append(line)
         if not self._started:
             self._started = True
             threading.Thread(target=self._write_all, name="log", daemon=True).start()
@@ -75,9 +82,13 @@ class Log:
             self._wake.wait()
             self._wake.clear()
             while self._lines:
-                self._write(self._lines.popleft())
-            if self._dropped:
+                line = self._lines.popleft()
+                self._write(line)
+                with self._counting:
+                    self._waiting_bytes -= len(line)
+            with self._counting:
                 dropped, self._dropped = self._dropped, 0
+            if dropped:
                 self._write(f"dspex.log dropped={dropped} lines\n".encode())
 
     def _write(self, line: bytes) -> None:

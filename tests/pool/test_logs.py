@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dspex_pool.logs import MAX_LINE_BYTES, MAX_WAITING_LINES, Log
+from dspex_pool.logs import MAX_LINE_BYTES, MAX_WAITING_BYTES, MAX_WAITING_LINES, Log
 
 Pipe = tuple[int, int]
 
@@ -84,6 +84,20 @@ def test_a_reader_that_does_not_read_never_blocks_the_caller(pipe: Pipe) -> None
         assert seen < lines  # nothing was dropped, so everything was kept in memory
         line = read_line(pipe[0])
     assert lines == seen + int(line.partition("dropped=")[2].split()[0])
+
+
+def test_what_waits_is_bounded_in_bytes(pipe: Pipe) -> None:
+    """A worker's stderr comes in large pieces: few of them fill the memory. When they are read, more fit."""
+    log = Log("info", pipe[1])
+    piece = b"x" * 65_535 + b"\n"
+    os.write(pipe[1], piece)  # as much as a pipe holds
+    pieces = MAX_WAITING_BYTES // len(piece)
+    for _ in range(pieces + 3):
+        log.raw(piece)
+    seen = [read_line(pipe[0]) for _ in range(1 + pieces + 1)]
+    assert "dspex.log dropped=3 lines\n" == seen[-1]
+    log.raw(b"more\n")
+    assert "more\n" == read_line(pipe[0])
 
 
 def test_a_long_line_is_cut(pipe: Pipe) -> None:
