@@ -65,11 +65,12 @@ def kill_group(pid: int) -> None:
             continue
 
 
-def kill_children(spare: Collection[int] = ()) -> int:
+def kill_children(spare: Collection[int] = (), spare_groups: Collection[int] = ()) -> int:
     """Kill and reap the children of this process, once round.
 
     Args:
         spare: Pids that stay.
+        spare_groups: Process groups whose members stay; they are reaped when they have ended.
 
     Returns:
         How many there were; call again until it is 0, since a killed child's own
@@ -78,6 +79,12 @@ def kill_children(spare: Collection[int] = ()) -> int:
     found = 0
     for pid in children(os.getpid()):
         if pid in spare:
+            continue
+        try:
+            if spare_groups and os.getpgid(pid) in spare_groups:
+                os.waitpid(pid, os.WNOHANG)
+                continue
+        except (ProcessLookupError, ChildProcessError):
             continue
         found += 1
         try:

@@ -265,7 +265,10 @@ class Slots:
             self._sweep_soon()
             return
         own = self._spawner.own_pids | {worker.process.pid for worker in self._workers.values()}
-        if kill_children(own):
+        # A worker leads its group: who is in it is a helper of a living worker. One that also
+        # left the group cannot be told from an orphan, and dies.
+        groups = {worker.process.pid for worker in self._workers.values()}
+        if kill_children(own, groups):
             self._sweep_soon()
 
 

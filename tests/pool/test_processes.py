@@ -56,6 +56,29 @@ def test_no_descendant_hides() -> None:
     assert "True True []" == run(DESCENDANTS)
 
 
+# A subreaper with a worker that has forked a helper twice, and an orphan of another group.
+ADOPTED = """
+import os, subprocess, sys
+from dspex_pool.processes import become_subreaper, children, kill_children, kill_descendants
+become_subreaper()
+helper = "import subprocess; subprocess.Popen(['sleep', '60'])"
+run_it = f"subprocess.run([sys.executable, '-c', \\"{helper}\\"])"
+code = f"import subprocess, sys; {run_it}; print(flush=True); input()"
+worker = subprocess.Popen([sys.executable, "-c", code], process_group=0, stdin=-1, stdout=-1)
+worker.stdout.readline()
+orphan = subprocess.Popen(["sleep", "60"], process_group=0)
+(helper,) = set(children(os.getpid())) - {worker.pid, orphan.pid}
+while kill_children({worker.pid}, {worker.pid}):
+    pass
+print(set(children(os.getpid())) == {worker.pid, helper}, kill_descendants(5))
+"""
+
+
+def test_a_helper_in_the_group_of_a_spared_process_stays() -> None:
+    """It is ours only because its own parent ended; an orphan of another group goes."""
+    assert "True True" == run(ADOPTED)
+
+
 def test_children_are_those_that_are_there() -> None:
     """Zombies included, until somebody reaps them."""
     child = subprocess.Popen([sys.executable, "-c", "pass"])
