@@ -40,6 +40,13 @@ MAX_LAST_READS: Final = 16
 ZYGOTE_RESTART_S: Final = 0.1
 MAX_ZYGOTE_FAILURES: Final = 3
 """Zygotes that may die before they are ready; after that, workers start without one."""
+ZYGOTE_AGAIN_S: Final = 60.0
+"""After that another zygote is tried: what killed the others may have passed."""
+ZYGOTE_BOOT_TIMEOUT_S: Final = 120.0
+"""Importing DSPy takes seconds, on a crowded machine some tens of them."""
+FORK_TIMEOUT_S: Final = 5.0
+"""A fork takes some ten milliseconds; a zygote that does not answer is stopped or stuck."""
+SEND_AGAIN_S: Final = 0.05
 
 
 class ChildProcess:
@@ -102,6 +109,21 @@ class _Request:
     failed: Callable[[str], None]
 
 
+@dataclass(slots=True)
+class _Fork:
+    """A worker that the zygote was asked for."""
+
+    wire: socket.socket
+    stderr: StderrTail
+    timeout: asyncio.TimerHandle
+
+    def drop(self) -> None:
+        """There will be no worker, or one that finds nobody."""
+        self.timeout.cancel()
+        self.wire.close()
+        self.stderr.close()
+
+
 class Spawner:
     """Starts worker processes.
 
@@ -123,8 +145,11 @@ class Spawner:
         self._zygote: ChildProcess | None = None
         self._zygote_ready = False
         self._zygote_failures = 0
+        self._zygote_on_trial = False
+        self._boot_timeout: asyncio.TimerHandle | None = None
+        self._send_again_due = False
         self._requests: dict[int, _Request] = {}
-        self._in_flight: dict[int, tuple[socket.socket, StderrTail]] = {}
+        self._in_flight: dict[int, _Fork] = {}
         self._next_id = 0
         self._closed = False
         self._words = ""
@@ -239,10 +264,12 @@ class Spawner:
                 on_failure.pop_all()
             except OSError as reason:
                 self._give_up_zygote(f"it could not be started: {reason.strerror}")
+                self._try_zygote_later()
                 return
         ours.setblocking(False)
         self._control = ours
         self._zygote.on_exit = self._zygote_died
+        self._boot_timeout = self._loop.call_later(ZYGOTE_BOOT_TIMEOUT_S, self._zygote_hangs)
         self._loop.add_reader(ours.fileno(), self._hear_zygote)
 
     def _hear_zygote(self) -> None:
@@ -255,15 +282,20 @@ class Spawner:
             data = b""
         if not data:
             self._drop_control()
+            if self._zygote is not None:
+                self._zygote.kill()  # without its socket it is of no use; it may not know
             return
         message = decode_envelope(data)
         payload = data[message.payload_at :]
         if message.kind == NOTE and message.method == "zygote.ready":
             self._zygote_ready = True
             self._zygote_failures = 0
+            self._use_zygote = True
+            self._end_boot()
             self._log.info("zygote_ready", **message.meta)
             self._serve_requests()
         elif message.kind == NOTE and message.method == "zygote.unfit":
+            self._zygote_on_trial = False  # its imports will be the same in a minute
             self._give_up_zygote(str(message.meta.get("reason")))
         elif message.kind in (REPLY, FAIL):
             self._forked(message.id, message.meta.get("pid"), payload)
@@ -287,47 +319,73 @@ class Spawner:
         try:
             socket.send_fds(self._control, [request], [theirs.fileno(), write_end])
         except OSError:
+            # Its socket is full, or it is dying: then the next one serves the request.
             ours.close()
             os.close(read_end)
-            return  # the zygote is dying; the request is served by the next one
+            self._send_soon()
+            return
         finally:
             theirs.close()
             os.close(write_end)
-        self._in_flight[request_id] = (ours, StderrTail(self._loop, read_end, self._log.raw))
+        self._in_flight[request_id] = _Fork(
+            ours,
+            StderrTail(self._loop, read_end, self._log.raw),
+            self._loop.call_later(FORK_TIMEOUT_S, self._zygote_hangs),
+        )
+
+    def _send_soon(self) -> None:
+        if not self._send_again_due:
+            self._send_again_due = True
+            self._loop.call_later(SEND_AGAIN_S, self._send_again)
+
+    def _send_again(self) -> None:
+        self._send_again_due = False
+        self._serve_requests()
+
+    def _zygote_hangs(self) -> None:
+        """It is killed; what was asked of it is asked of the next one."""
+        if self._zygote is not None:
+            self._log.error("zygote_hangs", pid=self._zygote.pid, forks=len(self._in_flight))
+            self._zygote.kill()
 
     def _forked(self, request_id: int, pid: object, payload: bytes) -> None:
         request = self._requests.pop(request_id, None)
         if request is None:
             return
-        ours, stderr = self._in_flight.pop(request_id)
+        fork = self._in_flight.pop(request_id)
+        fork.timeout.cancel()
         if not isinstance(pid, int):
-            ours.close()
-            stderr.close()
+            fork.drop()
             request.failed(decode_failure(payload).message)
             return
         try:
-            process = ChildProcess(pid, self._loop, stderr)
+            process = ChildProcess(pid, self._loop, fork.stderr)
         except OSError as reason:  # it has ended already, or there are no descriptors left
             kill_group(pid)
-            ours.close()
-            stderr.close()
+            fork.drop()
             request.failed(f"the process cannot be watched: {reason.strerror}")
             return
-        request.started(process, ours.detach())
+        request.started(process, fork.wire.detach())
 
     def _zygote_died(self, reason: str) -> None:
         """Start another; what was asked of this one is asked again."""
         if self._zygote is not None:
             self._words = self._zygote.last_words()
         self._zygote = None
+        self._end_boot()
         self._drop_control()
-        if self._closed or not self._use_zygote:
+        if self._closed:
+            return
+        if not self._use_zygote:
+            if self._zygote_on_trial:
+                self._try_zygote_later()
             return
         self._log.warning("zygote_died", reason=reason)
         if not self._zygote_ready:
             self._zygote_failures += 1
             if self._zygote_failures >= MAX_ZYGOTE_FAILURES:
                 self._give_up_zygote(f"it died {self._zygote_failures} times before it was ready ({reason})")
+                self._try_zygote_later()
                 return
         self._zygote_ready = False
         self._loop.call_later(ZYGOTE_RESTART_S, self._start_zygote)
@@ -337,14 +395,23 @@ class Spawner:
         self._use_zygote = False
         self._serve_requests()
 
+    def _try_zygote_later(self) -> None:
+        """Workers are started from nothing until another zygote says that it is ready."""
+        self._zygote_on_trial = True
+        self._loop.call_later(ZYGOTE_AGAIN_S, self._start_zygote)
+
+    def _end_boot(self) -> None:
+        if self._boot_timeout is not None:
+            self._boot_timeout.cancel()
+            self._boot_timeout = None
+
     def _drop_control(self) -> None:
         if self._control is not None:
             self._loop.remove_reader(self._control.fileno())
             self._control.close()
             self._control = None
-        for ours, stderr in self._in_flight.values():
-            ours.close()
-            stderr.close()
+        for fork in self._in_flight.values():
+            fork.drop()
         self._in_flight.clear()
 
 

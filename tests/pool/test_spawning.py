@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import sys
 import pytest
 from tests.support.fakes import RecordingLog
 
-from dspex_pool.spawning import ChildProcess, Spawner, exit_reason
+from dspex_pool.spawning import MAX_ZYGOTE_FAILURES, ChildProcess, Spawner, exit_reason
 from dspex_pool.stderr_tail import StderrTail
 from dspex_protocol import CALL, NIL, NOTE, REPLY, encode
 from dspex_protocol.frame import HEADER_BYTES
@@ -33,9 +35,20 @@ class Asked:
         self.failures.append(reason)
 
 
-def spawner_with_zygote() -> tuple[Spawner, socket.socket]:
+class Counted(Spawner):
+    """A spawner that starts no zygote of its own, but says when it would."""
+
+    def __init__(self) -> None:
+        super().__init__(asyncio.get_running_loop(), RecordingLog(), use_zygote=True, environment={})
+        self.wanted = asyncio.Event()
+
+    def _start_zygote(self) -> None:
+        self.wanted.set()
+
+
+def spawner_with_zygote() -> tuple[Counted, socket.socket]:
     """A spawner whose zygote is the test, on the other end of the control socket."""
-    spawner = Spawner(asyncio.get_running_loop(), RecordingLog(), use_zygote=True, environment={})
+    spawner = Counted()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
     theirs.settimeout(5)
@@ -87,6 +100,65 @@ async def test_the_zygote_is_asked_with_two_descriptors() -> None:
         os.close(descriptor)
     child.wait()
     await asyncio.sleep(0)
+
+
+async def test_a_zygote_that_does_not_answer_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped or stuck, it is killed; what was asked of it waits for the next one."""
+    monkeypatch.setattr("dspex_pool.spawning.FORK_TIMEOUT_S", 0.01)
+    spawner, control = spawner_with_zygote()
+    spawner._zygote, _ = child("import os; os.kill(os.getpid(), 19)")
+    spawner._zygote.on_exit = spawner._zygote_died
+    asked = Asked()
+    spawner.spawn(asked.take, asked.fail)
+    assert spawner.is_forking
+    await asyncio.wait_for(spawner.wanted.wait(), 10)
+    assert (False, 1, []) == (spawner.is_forking, len(spawner._requests), asked.failures)
+    spawner.close()
+    control.close()
+
+
+async def test_a_zygote_that_has_no_room_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its socket is full: the request goes out when it has read."""
+    monkeypatch.setattr("dspex_pool.spawning.SEND_AGAIN_S", 0.001)
+    spawner, zygote = spawner_with_zygote()
+    assert spawner._control is not None
+    control = spawner._control
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            control.send(b"filling")
+    asked = Asked()
+    spawner.spawn(asked.take, asked.fail)
+    assert {} == spawner._in_flight
+    while select.select([zygote], [], [], 0)[0]:
+        assert b"filling" == zygote.recv(8192)
+    async with asyncio.timeout(5):
+        while not spawner.is_forking:
+            await asyncio.sleep(0.001)
+    _, descriptors, _, _ = socket.recv_fds(zygote, 8192, 4)
+    assert 2 == len(descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    spawner.close()
+    zygote.close()
+
+
+async def test_zygotes_that_died_are_tried_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meanwhile workers start from nothing; when one gets ready, it forks again."""
+    monkeypatch.setattr("dspex_pool.spawning.ZYGOTE_AGAIN_S", 0.001)
+    spawner = Counted()
+    for _ in range(MAX_ZYGOTE_FAILURES):
+        spawner._zygote_died("exit code 1")
+    modes = [spawner.mode]
+    for _ in range(2):  # the next one dies as well
+        await asyncio.wait_for(spawner.wanted.wait(), 5)
+        spawner.wanted.clear()
+        spawner._zygote_died("exit code 1")
+    spawner._control, zygote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    zygote.send(encode(NOTE, 0, "zygote.ready", {}, NIL)[HEADER_BYTES:])
+    spawner._hear_zygote()
+    assert ["exec", "zygote"] == [*modes, spawner.mode]
+    spawner.close()
+    zygote.close()
 
 
 async def test_an_answer_to_nothing_is_ignored() -> None:
