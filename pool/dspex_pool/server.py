@@ -129,9 +129,19 @@ class Server:
         self._log.info("draining")
         for session in self._sessions:
             session.drain()
-        self._loop.call_later(self._config.grace_s, self._end)
+        self._loop.call_later(self._config.grace_s, self._end_of_grace)
         if not any(session.calls for session in self._sessions):
             self._end()
+
+    def _end_of_grace(self) -> None:
+        """Who still has calls open learns why they get no outcome; it hears nothing after that."""
+        for session in [session for session in self._sessions if session.calls]:
+            session.note(
+                "system.closing", {"code": "draining", "message": "the server's grace period is over"}
+            )
+            session.link.flush()
+            session.link.close()
+        self._end()
 
     def _end(self) -> None:
         if not self._ended.done():

@@ -134,6 +134,12 @@ class FakeLink(Link):
         if not self.closed:
             self.sent.append(read_frame(frame))
 
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
     def drain(self) -> None:
         """The peer reads all that was left."""
         self.unread = 0
