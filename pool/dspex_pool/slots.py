@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 # After a worker that never got ready: 0.1 s, doubled each time, at most 5 s, ±50 %.
 FIRST_BACKOFF_S: Final = 0.1
 MAX_BACKOFF_S: Final = 5.0
+# A worker that ends by itself so soon after it got ready, and before it began or answered a
+# call, would do it again: it counts as one that never got ready.
+EARLY_DEATH_S: Final = 1.0
 # Five failed boots within a minute and not one worker: say so to whoever waits.
 BREAKER_FAILURES: Final = 5
 BREAKER_WINDOW_S: Final = 60.0
@@ -102,6 +105,7 @@ class Slots:
         self._next_number = 1
         self._boot_failures: deque[float] = deque(maxlen=BREAKER_FAILURES)
         self._failures_in_a_row = 0
+        self._unproven: dict[int, asyncio.TimerHandle] = {}  # ready, by number; they have done nothing yet
         self._closing = False
         self._sweep_due = False
         self.restarts = 0
@@ -160,7 +164,8 @@ class Slots:
 
         def died(reason: str) -> None:
             timeout.cancel()
-            self._died(worker, reason)
+            # SIGKILL by somebody else says nothing about the worker.
+            self._died(worker, reason, by_itself=process.killed or reason != "SIGKILL")
 
         process.on_exit = died
         link.on_end = lambda reason: self._hung_up(worker, reason)
@@ -187,17 +192,32 @@ class Slots:
             self._log.error("worker_refused", worker=worker.number, reason=refusal)
             # Why it is killed says more than that it was.
             words = str(refusal)
-            worker.process.on_exit = lambda reason: self._died(worker, words)
+            worker.process.on_exit = lambda reason: self._died(worker, words, by_itself=True)
             worker.process.kill()
             return
         worker.move(WorkerEvent.GREETED)
-        self._failures_in_a_row = 0
-        self._boot_failures.clear()
-        worker.link.on_bodies = lambda later: self._switchboard.take_from_worker(worker, later)
+        self._unproven[worker.number] = self._loop.call_later(EARLY_DEATH_S, self._proved, worker)
+        worker.link.on_bodies = lambda later: self._first_frames(worker, later)
         self._log.info("worker_ready", worker=worker.number, pid=worker.process.pid)
         self._switchboard.worker_ready(worker)
         if bodies[1:]:
-            self._switchboard.take_from_worker(worker, bodies[1:])
+            self._first_frames(worker, bodies[1:])
+
+    def _first_frames(self, worker: Worker, bodies: list[bytes | Oversized]) -> None:
+        """Frames of a worker that has not shown yet that it is of use."""
+        had = set(worker.calls)
+        self._switchboard.take_from_worker(worker, bodies)
+        if worker.started_up_to or had - worker.calls.keys():
+            self._proved(worker)
+
+    def _proved(self, worker: Worker) -> None:
+        """A worker has lived a while, or has begun or answered a call: workers do start."""
+        timer = self._unproven.pop(worker.number, None)
+        if timer is not None:
+            timer.cancel()
+            self._failures_in_a_row = 0
+            self._boot_failures.clear()
+            worker.link.on_bodies = lambda later: self._switchboard.take_from_worker(worker, later)
 
     def _room_again(self) -> None:
         """A worker that had not read has: calls may wait for it."""
@@ -214,7 +234,7 @@ class Slots:
             self._log.error("worker_broke_framing", worker=worker.number, reason=reason)
         worker.process.kill()
 
-    def _died(self, worker: Worker, reason: str) -> None:
+    def _died(self, worker: Worker, reason: str, *, by_itself: bool) -> None:
         """A worker's process has ended: its last words count, then it is replaced."""
         # Bounded: a child that it left behind may hold the wire and go on writing.
         for _ in range(MAX_LAST_READS):
@@ -223,15 +243,19 @@ class Slots:
         worker.link.close()
         del self._workers[worker.number]
         was_ready = worker.state is not WorkerState.STARTING
+        unproven = self._unproven.pop(worker.number, None)
+        if unproven is not None:
+            unproven.cancel()
+        failed = not was_ready or (unproven is not None and by_itself)
         worker.move(WorkerEvent.DIE)
         if self._closing:
             return
         self._log.warning("worker_died", worker=worker.number, pid=worker.process.pid, reason=reason)
-        if was_ready:
-            self.restarts += 1
+        self.restarts += was_ready
+        if not failed:
             self._fill(worker.slot)
         self._switchboard.worker_lost(worker, reason)
-        if not was_ready:
+        if failed:
             self._no_boot(worker.slot, f"{reason}\n{worker.process.last_words()}")
         self._sweep_soon()
 

@@ -60,11 +60,13 @@ class ChildProcess:
         # The pid cannot be another process: only we can reap it, and have not yet.
         self._pidfd = os.pidfd_open(pid)
         self._running = True
+        self.killed = False  # by us, for a reason of ours
         loop.add_reader(self._pidfd, self._exited)
 
     def kill(self) -> None:
         """End it and its process group; nothing when it has ended."""
         if self._running:
+            self.killed = True
             kill_group(self.pid)
 
     def last_words(self) -> str:
