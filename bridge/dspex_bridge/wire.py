@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from time import monotonic
 
 from dspex_protocol import FrameDecoder, Outbox, Oversized, WireError
 
@@ -41,6 +42,11 @@ def take_wire(descriptor: int) -> int:
     return wire
 
 
+# One round of the loop may run many predictions to their end. Replies held back until it is
+# over would let the supervisor, and with it the next calls, stand still for that long.
+HOLD_S = 0.0005
+
+
 class Wire:
     """Frames on one descriptor of an event loop.
 
@@ -62,6 +68,7 @@ class Wire:
         self._decoder = FrameDecoder(MAX_LENGTH)
         self._outbox = Outbox()
         self._flush_due = False
+        self._flushed_s = 0.0
         self._writable = True
 
     def start(self) -> None:
@@ -71,7 +78,11 @@ class Wire:
     def send(self, frame: bytes) -> None:
         """Queue one encoded frame."""
         self._outbox.add(frame)
-        if not self._flush_due:
+        if self._flush_due:
+            return
+        if monotonic() - self._flushed_s > HOLD_S:
+            self.flush()
+        else:
             self._flush_due = True
             self._loop.call_soon(self.flush)
 
@@ -83,6 +94,7 @@ class Wire:
     def flush(self) -> None:
         """Write what waits, as far as the socket takes it."""
         self._flush_due = False
+        self._flushed_s = monotonic()
         while self._writable:
             chunk = self._outbox.chunk()
             if not chunk:
