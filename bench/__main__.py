@@ -21,6 +21,7 @@ AIMS = {
     ("echo", "pipelined_per_s"): ">= 40,000",
     ("predict_against_plain", "ratio_to_async"): ">= 0.85",
     ("against_web", "ratio"): ">= 3",
+    ("against_web", "ratio_to_dspys_lm"): ">= 3",
     ("waiting_for_models", "per_s"): ">= 1,000",
     ("waiting_for_models", "p99_ms"): "< 300",
     ("replacement", "max_ms"): "< 100",

@@ -8,13 +8,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from statistics import median
 from typing import TypeAlias
 
 from dspex_pool.client import Client
 from dspex_protocol import encode_value
 
+from .http_load import HTTPLoad, free_port
 from .load import Load
 from .plain import SIGNATURE
 
@@ -62,67 +64,89 @@ async def echo() -> Figures:
 
 async def predict_against_plain() -> Figures:
     """2 workers against 2 DSPy processes on the same cores, in turn."""
-    bridge, plain_async, plain_sync = list[float](), list[float](), list[float]()
+    bridge, ours, sync, dspys = list[float](), list[float](), list[float](), list[float]()
     async with Client.start(lms=SIM) as client:
         await client.call("program.create", {"spec": SPEC}, program="qa")
         for _ in range(5):
             load = Load(client, "program.predict", {"program": "qa"}, question, 6000, 64)
             await load.run()
             bridge.append(load.per_s)
-            plain_async.append(await _plain_pair(3000, 32))
-            plain_sync.append(await _plain_pair(3000, 0))
+            ours.append(await _plain_pair(3000, 32, "ours"))
+            sync.append(await _plain_pair(3000, 0, "ours"))
+            dspys.append(await _plain_pair(2000, 32, "dspy"))
     return {
         "bridge_per_s": median(bridge),
-        "plain_async_per_s": median(plain_async),
-        "plain_sync_per_s": median(plain_sync),
-        "ratio_to_async": median(b / p for b, p in zip(bridge, plain_async, strict=True)),
-        "ratio_to_sync": median(b / p for b, p in zip(bridge, plain_sync, strict=True)),
+        "plain_async_per_s": median(ours),
+        "plain_sync_per_s": median(sync),
+        "plain_dspys_lm_per_s": median(dspys),
+        "ratio_to_async": _ratio(bridge, ours),
+        "ratio_to_sync": _ratio(bridge, sync),
+        "ratio_to_dspys_lm": _ratio(bridge, dspys),
     }
 
 
-async def _plain_pair(count: int, outstanding: int) -> float:
+def _ratio(ones: list[float], others: list[float]) -> float:
+    """The median of the rounds' ratios: a machine that is slow for a while slows both sides."""
+    return median(one / other for one, other in zip(ones, others, strict=True))
+
+
+async def _plain_pair(count: int, outstanding: int, kind: str) -> float:
     """Calls per second of two processes together."""
     start_at = str(time.monotonic() + 4.0)
-    argv = [sys.executable, "-m", "bench.plain", str(count), str(outstanding), start_at]
+    argv = [sys.executable, "-m", "bench.plain", str(count), str(outstanding), kind, start_at]
     pair = [await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE) for _ in range(2)]
     outputs = [(await process.communicate())[0] for process in pair]
     return sum(float(json.loads(output)["per_s"]) for output in outputs)
 
 
 async def against_web() -> Figures:
-    """The same program behind FastAPI and uvicorn, 2 workers each, in turn."""
-    from .http_load import HTTPLoad, free_port
+    """The same program behind FastAPI and uvicorn, 2 workers each, in turn.
 
+    Once with our class of LM in the web workers too, once with DSPy's own.
+    """
+    bridge, bridge_p99 = list[float](), list[float]()
+    web: dict[str, list[float]] = {"ours": [], "dspy": []}
+    web_p99: dict[str, list[float]] = {"ours": [], "dspy": []}
+    async with Client.start(lms=SIM) as client, _web_server("ours") as ours, _web_server("dspy") as dspys:
+        await client.call("program.create", {"spec": SPEC}, program="qa")
+        for _ in range(4):
+            load = Load(client, "program.predict", {"program": "qa"}, question, 6000, 64)
+            await load.run()
+            bridge.append(load.per_s)
+            bridge_p99.append(load.percentile_ms(99))
+            for kind, port in (("ours", ours), ("dspy", dspys)):
+                http = HTTPLoad(port, 3000, 64)
+                await http.run()
+                web[kind].append(http.per_s)
+                web_p99[kind].append(http.percentile_ms(99))
+    return {
+        "bridge_per_s": median(bridge),
+        "web_per_s": median(web["ours"]),
+        "web_dspys_lm_per_s": median(web["dspy"]),
+        "ratio": _ratio(bridge, web["ours"]),
+        "ratio_to_dspys_lm": _ratio(bridge, web["dspy"]),
+        "bridge_p99_ms": median(bridge_p99),
+        "web_p99_ms": median(web_p99["ours"]),
+        "web_dspys_lm_p99_ms": median(web_p99["dspy"]),
+    }
+
+
+@asynccontextmanager
+async def _web_server(kind: str) -> AsyncGenerator[int, None]:
+    """Two uvicorn workers on a loopback port."""
     port = free_port()
     server = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "uvicorn", "bench.web:app", "--workers", "2"),
         *("--port", str(port), "--log-level", "error", "--no-access-log"),
+        env=os.environ | {"BENCH_LM": kind},
         start_new_session=True,
     )
-    bridge, web, bridge_p99, web_p99 = list[float](), list[float](), list[float](), list[float]()
     try:
         await HTTPLoad.wait_for(port)
-        async with Client.start(lms=SIM) as client:
-            await client.call("program.create", {"spec": SPEC}, program="qa")
-            for _ in range(3):
-                load = Load(client, "program.predict", {"program": "qa"}, question, 6000, 64)
-                await load.run()
-                bridge.append(load.per_s)
-                bridge_p99.append(load.percentile_ms(99))
-                http = HTTPLoad(port, 3000, 64)
-                await http.run()
-                web.append(http.per_s)
-                web_p99.append(http.percentile_ms(99))
+        yield port
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         await server.wait()
-    return {
-        "bridge_per_s": median(bridge),
-        "web_per_s": median(web),
-        "ratio": median(b / w for b, w in zip(bridge, web, strict=True)),
-        "bridge_p99_ms": median(bridge_p99),
-        "web_p99_ms": median(web_p99),
-    }
 
 
 async def waiting_for_models() -> Figures:

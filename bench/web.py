@@ -1,11 +1,11 @@
 """The same program behind FastAPI and uvicorn, as a team without DSPex would build it.
 
-uvicorn bench.web:app --workers 2
+BENCH_LM=dspy uvicorn bench.web:app --workers 2
 """
 
 from __future__ import annotations
 
-import asyncio
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,10 +14,7 @@ import dspy
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from dspex_bridge.lms import LanguageModels
-from dspex_protocol import LMConfig
-
-from .plain import SIGNATURE, no_host
+from .plain import SIGNATURE, instant_lm
 
 state: dict[str, Any] = {}
 
@@ -25,9 +22,7 @@ state: dict[str, Any] = {}
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     """Make the model and the program once for each worker."""
-    models = LanguageModels(no_host, asyncio.get_running_loop())
-    models.configure({"default": LMConfig(model="sim/bench")}, {}, [])
-    state["lm"] = models.get(None)
+    state["lm"] = instant_lm(os.environ["BENCH_LM"])
     state["predict"] = dspy.Predict(SIGNATURE)
     yield
 

@@ -117,7 +117,7 @@ class AnsweringLM(CountingLM):
 
     def __init__(self, model: str, source: Source, **kwargs: Any) -> None:
         super().__init__(
-            model, cache=False, engine=_Engine(source), async_engine=_AsyncEngine(source), **kwargs
+            model, cache=False, engine=Engine(source), async_engine=AsyncEngine(source), **kwargs
         )
         self._source = source
 
@@ -183,27 +183,35 @@ def _cause(wrapped: LMUnexpectedError) -> Exception:
     return wrapped.__cause__ if isinstance(wrapped.__cause__, DSPexError) else wrapped
 
 
-class _Engine:
+class Engine:
+    """What `dspy.LM(engine=…)` wants, around a source; may block its thread."""
+
     def __init__(self, source: Source) -> None:
         self._source = source
 
     def complete(self, request: Request) -> Response:
+        """Answer one request."""
         return _response(request, self._source.ask(_question(request)))
 
     def stream(self, request: Request) -> Iterator[Any]:
+        """Answer in DSPy's stream events."""
         yield StreamStartEvent(id=_new_id(), model=request.model)
         for piece in self._source.stream(_question(request)):
             yield _event(piece)
 
 
-class _AsyncEngine:
+class AsyncEngine:
+    """What `dspy.LM(async_engine=…)` wants, around a source."""
+
     def __init__(self, source: Source) -> None:
         self._source = source
 
     async def complete(self, request: Request) -> Response:
+        """Answer one request."""
         return _response(request, await self._source.aask(_question(request)))
 
     async def stream(self, request: Request) -> AsyncIterator[Any]:
+        """Answer in DSPy's stream events."""
         yield StreamStartEvent(id=_new_id(), model=request.model)
         async for piece in self._source.astream(_question(request)):
             yield _event(piece)
