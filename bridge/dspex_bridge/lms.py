@@ -102,7 +102,9 @@ class LanguageModels:
             return config
         if not self._configs:
             raise error(
-                "lm_not_configured", "no language model is configured; name them under lms in system.hello"
+                "lm_not_configured",
+                "no language model is configured: name one under lms in hello,"
+                " or start the server with --lm or DSPEX_LM",
             )
         names = ", ".join(sorted(self._configs))
         raise error(
