@@ -69,21 +69,42 @@ CODES: Final[Mapping[str, CodeInfo]] = {
     "unknown_method": CodeInfo(_C, False, "No such method."),
     "unknown_program": CodeInfo(_C, False, "No program of that id and version."),
     "program_exists": CodeInfo(_C, False, "A program of that id exists already."),
+    "version_conflict": CodeInfo(
+        _C, False, "The program has a newer version than the write was based on; details name the newest."
+    ),
+    "write_id_reused": CodeInfo(_C, False, "That write_id was used for a write with other parameters."),
+    "record_too_new": CodeInfo(
+        _C, False, "A newer DSPex wrote this record or checkpoint; it is left as it is."
+    ),
+    "unknown_session": CodeInfo(_C, False, "No session of that id, or not at that turn."),
+    "session_exists": CodeInfo(_C, False, "A session of that id is open already."),
     "unknown_lm": CodeInfo(_C, False, "No language model of that name is configured."),
     "unknown_function": CodeInfo(_C, False, "The host offers no function of that name."),
     "callback_too_deep": CodeInfo(_C, False, "Callbacks were nested more than 8 deep."),
     "not_permitted": CodeInfo(_C, False, "The host has not opened this door."),
     # the service
-    "overloaded": CodeInfo(_S, True, "The queue is full; come back after retry_after_ms."),
+    "overloaded": CodeInfo(_S, True, "The server has too much to do; come back after retry_after_ms."),
     "unavailable": CodeInfo(_S, True, "No worker can be had at the moment."),
     "boot_failed": CodeInfo(_S, False, "Workers do not start; details.stderr has their last words."),
     "worker_died": CodeInfo(_S, True, "The worker died during the call; see maybe_executed."),
-    "poisoned": CodeInfo(_S, False, "Three workers died while they ran the call; it is not tried again."),
+    "poisoned": CodeInfo(_S, False, "Workers died while they ran this very call; it is not tried again."),
     "deadline": CodeInfo(_S, True, "The call's time was over."),
     "cancelled": CodeInfo(_S, False, "The caller cancelled the call."),
     "draining": CodeInfo(_S, True, "The server is shutting down."),
     "connection_lost": CodeInfo(_S, True, "The connection ended with the call still open."),
     "result_too_large": CodeInfo(_S, False, "The result does not fit the receiver's frame limit."),
+    "session_busy": CodeInfo(_S, True, "Another server has the session; come back after retry_after_ms."),
+    "program_damaged": CodeInfo(
+        _S, False, "That version cannot be read any more; details name the newest sound one before it."
+    ),
+    "store_unavailable": CodeInfo(
+        _S, True, "The store gave no answer in time; for a write see maybe_executed."
+    ),
+    "store_full": CodeInfo(_S, False, "The store has no room for the write; what it holds can be read."),
+    "store_read_only": CodeInfo(_S, False, "The store takes no writes; what it holds can be read."),
+    "store_refused": CodeInfo(_S, False, "The store cannot be used as it stands; the message says why."),
+    "store_rewound": CodeInfo(_S, False, "The store has lost what it had acknowledged."),
+    "store_damaged": CodeInfo(_S, False, "The store's own file or tables are broken."),
     "internal": CodeInfo(_S, False, "A fault of DSPex itself; please report it."),
     # the program and its models
     "prediction_failed": CodeInfo(_P, True, "The model's answer did not fit the signature."),

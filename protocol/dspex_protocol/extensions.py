@@ -237,6 +237,22 @@ def _naive(value: object) -> dt.datetime:
     return moment
 
 
+def _hashable(value: object) -> object:
+    # What Python keeps as the member of a set or as a key: a set within becomes a frozen one.
+    if isinstance(value, set):
+        return frozenset(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    if isinstance(value, tuple):
+        return tuple(map(_hashable, value))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return value
+
+
+def _set(value: object) -> set[object]:
+    members = set(map(_hashable, _array(value)))
+    if len(members) != len(_array(value)):
+        raise ValueError  # 1 and True are one member in Python: better refused than lost
+    return members
+
+
 def _duration(value: object) -> dt.timedelta:
     if type(value) is not int:
         raise TypeError
@@ -254,7 +270,7 @@ def _pairs(value: object) -> Pairs:
     pairs = Pairs()
     for pair in _array(value):
         key, item = _array(pair)
-        pairs[key] = item
+        pairs[_hashable(key)] = item
     if len(pairs) != len(_array(value)):
         raise ValueError
     return pairs
@@ -266,7 +282,7 @@ _TAG_READERS: Final[dict[str, Callable[[object], object]]] = {
     "datetime": _naive,
     "duration": _duration,
     "tuple": lambda value: tuple(_array(value)),
-    "set": lambda value: set(_array(value)),
+    "set": _set,
     "pairs": _pairs,
     "uuid": _uuid,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from .errors import error, invalid_argument
+from .errors import DSPexError, error, invalid_argument
 from .limits import (
     DEFAULT_DEADLINE_MS,
     MAX_FRAME_BYTES,
@@ -56,6 +56,14 @@ class Hello:
     secrets: dict[str, str] = field(default_factory=dict[str, str], repr=False)
     notes: list[Literal["log", "event"]] = field(default_factory=list[Literal["log", "event"]])
     require: list[str] = field(default_factory=list[str])
+    tenant: (
+        Annotated[Name, Doc("for calls that name none; a connection without is a tenant of its own")] | None
+    ) = None
+    tenants: Annotated[
+        dict[str, Annotated[int, Range(1, 100)]],
+        Length(0, MAX_FUNCTIONS),
+        Doc("weights by tenant: of places that are short, one gets so many times the share of weight 1"),
+    ] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +88,10 @@ def read_hello(payload: object) -> Hello:
         DSPexError: `invalid_argument`, or `handshake_failed` when there is no common
             version or a required capability is missing.
     """
-    hello = read(Hello, _without_literal_keys(payload))
+    try:
+        hello = read(Hello, _without_literal_keys(payload))
+    except DSPexError as refused:
+        raise _without_value(refused) from None
     if hello.protocol != PROTOCOL:
         raise invalid_argument("protocol", repr(PROTOCOL), hello.protocol)
     if VERSION not in hello.versions:
@@ -97,6 +108,19 @@ def read_hello(payload: object) -> Hello:
             details={"missing": missing, "capabilities": list(CAPABILITIES)},
         )
     return hello
+
+
+def _without_value(refused: DSPexError) -> DSPexError:
+    """The same refusal, without what stood where a credential may: errors quote short strings."""
+    field, got = str(refused.details.get("field")), str(refused.details.get("got"))
+    if not (field.startswith(("secrets", "lms")) and got.startswith("string ")):
+        return refused
+    expected = refused.details.get("expected")
+    return error(
+        refused.code,
+        f"{field}: expected {expected}, got a string",
+        details={"field": field, "expected": expected, "got": "a string"},
+    )
 
 
 def _without_literal_keys(payload: object) -> object:

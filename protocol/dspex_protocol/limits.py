@@ -1,5 +1,6 @@
 """The numbers of the wire, each with its reason; docs/protocol.md section 8 is the same list."""
 
+from collections.abc import Mapping
 from typing import Final
 
 PROTOCOL: Final = "dspex"
@@ -36,3 +37,12 @@ MAX_CREDIT: Final = 1_000_000
 # Each level of callback holds a task in a worker.
 MAX_CALLBACK_DEPTH: Final = 8
 MAX_FUNCTIONS: Final = 1024
+
+# Media as bytes. The largest that the providers of language models take in a request; what is
+# larger goes there first, and is named by its URL or its id.
+MEDIA_BYTES: Final[Mapping[str, int]] = {
+    "image": 20 * 1024 * 1024,
+    "audio": 25 * 1024 * 1024,
+    "file": 32 * 1024 * 1024,
+    "document": 32 * 1024 * 1024,
+}

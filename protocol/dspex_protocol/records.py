@@ -106,6 +106,18 @@ def describe(record: type) -> dict[str, object]:
     return described
 
 
+def prepare(record: type) -> None:
+    """Read a dataclass's annotations now and not at its first use: some 0.3 ms each, once in a process.
+
+    Args:
+        record: A dataclass as for `read`; the records that its fields hold are prepared too.
+    """
+    for hint, _ in _fields(record).values():
+        nested = _nested_record(hint)
+        if nested is not None:
+            prepare(nested)
+
+
 @functools.cache
 def _fields(record: Any) -> dict[str, tuple[Any, bool]]:
     hints = get_type_hints(record, include_extras=True)

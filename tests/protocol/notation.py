@@ -89,7 +89,7 @@ _TAGS: dict[str, Callable[[Any], Any]] = {
     "datetime": dt.datetime.fromisoformat,
     "duration": lambda microseconds: dt.timedelta(microseconds=microseconds),
     "tuple": tuple,
-    "set": set,
+    "set": lambda members: {frozenset(m) if isinstance(m, set) else m for m in members},
     "uuid": uuid.UUID,
     "pairs": Pairs,
 }

@@ -79,6 +79,24 @@ def test_a_literal_key_is_not_repeated() -> None:
     assert "sk-hush" not in f"{refusal.value} {refusal.value.details}"
 
 
+@pytest.mark.parametrize(
+    ("change", "at"),
+    [
+        ({"secrets": "sk-hush"}, "secrets"),
+        ({"secrets": {"a": ["sk-hush"]}}, "secrets.a"),
+        ({"lms": {"a": "sk-hush"}}, "lms.a"),
+        ({"lms": {"a": {"model": "m", "options": "sk-hush"}}}, "lms.a.options"),
+        ({"lms": {"a": {"model": "m", "max_tokens": "sk-hush"}}}, "lms.a.max_tokens"),
+    ],
+)
+def test_a_key_in_the_wrong_place_is_not_repeated(change: dict[str, object], at: str) -> None:
+    """The error names the place, and not what stands there, though other errors do where it is short."""
+    with pytest.raises(DSPexError) as refusal:
+        read_hello(LEAST | change)
+    assert ("invalid_argument", at) == (refusal.value.code, refusal.value.details["field"])
+    assert "hush" not in f"{refusal.value} {refusal.value.details}"
+
+
 def test_welcome_has_the_fields_of_the_text() -> None:
     """The reply has the fields of docs/protocol.md section 4, as the golden one has."""
     (golden,) = [vector for vector in vectors("body") if vector["id"] == "call.welcome"]

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import pytest
 
-from dspex_protocol import CallerError
-from dspex_protocol.records import Doc, Length, Range, describe, read
+from dspex_protocol import CallerError, records
+from dspex_protocol.records import Doc, Length, Range, describe, prepare, read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,3 +98,20 @@ def test_describe() -> None:
     near = told["near"]
     assert isinstance(near, dict)
     assert ["x", "y"] == list(near["fields"])
+
+
+def test_prepared_records_need_no_hints_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those within them neither: a process that was prepared reads its first payload at full speed."""
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Outer:
+        inner: dict[str, _Inner] | None = None
+
+    prepare(Outer)
+    monkeypatch.setattr(records, "get_type_hints", None)
+    assert Outer(inner={"a": _Inner(n=1)}) == read(Outer, {"inner": {"a": {"n": 1}}})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Inner:
+    n: int

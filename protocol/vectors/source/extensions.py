@@ -241,6 +241,8 @@ TAGGED = [
     tag("tuple", "tuple", "92 01 a1 61", [1, "a"]),
     tag("tuple.empty", "tuple", "90", []),
     tag("set", "set", "92 01 02", [1, 2]),
+    tag("set.of_sets", "set", "91" + tagged("set", "91 01"), [{"$tagged": ["set", [1]]}], "a set in a set"),
+    tag("set.of_tuples", "set", "91" + tagged("tuple", "91 01"), [{"$tagged": ["tuple", [1]]}]),
     tag(
         "pairs", "pairs", "92 92 01 a1 61 92 02 a1 62", [[1, "a"], [2, "b"]], "a map whose keys are integers"
     ),
@@ -273,6 +275,27 @@ TAGGED = [
         "example",
         "82" + fixstr("fields") + "81 a1 71 01" + fixstr("inputs") + "91 a1 71",
         {"fields": {"q": 1}, "inputs": ["q"]},
+    ),
+    tag(
+        "prediction.trace",
+        "prediction",
+        "82"
+        + fixstr("fields")
+        + "81 a1 61 01"
+        + fixstr("trace")
+        + "91 83"
+        + (fixstr("inputs") + "81 a1 71 01")
+        + (fixstr("outputs") + "81 a1 61 01")
+        + (fixstr("predictor") + fixstr("self")),
+        {"fields": {"a": 1}, "trace": [{"inputs": {"q": 1}, "outputs": {"a": 1}, "predictor": "self"}]},
+        "with the steps that led to it",
+    ),
+    tag(
+        "image.bytes",
+        "image",
+        "82" + fixstr("bytes") + "c4 03 ffd8ff" + fixstr("media_type") + fixstr("image/jpeg"),
+        {"bytes": {"$bin": "ffd8ff"}, "media_type": "image/jpeg"},
+        "a picture as bytes",
     ),
     tag("unknown", "no_such_tag", "91 01", [1], "a tag that nobody knows stays a pair"),
     tag("in_tagged", "outer", tagged("inner", "07"), {"$tagged": ["inner", 7]}),
@@ -313,6 +336,7 @@ TAGGED = [
     bad("duration", tagged("duration", "cb 3ff0000000000000"), "a duration that is a float"),
     bad("tuple", tagged("tuple", "80"), "a tuple that is a map"),
     bad("set", tagged("set", "a1 61"), "a set that is a string"),
+    bad("set.twice", tagged("set", "92 01 01"), "the same member twice"),
     bad("pairs", tagged("pairs", "91 91 01"), "a pair of one"),
     bad("pairs.twice", tagged("pairs", "92 92 01 01 92 01 02"), "the same key twice"),
     bad("uuid", tagged("uuid", fixstr("00112233445566778899aabbccddeeff")), "a UUID without its dashes"),

@@ -78,7 +78,19 @@ HELLO_FULL = {
     "protocol": "dspex",
     "require": ["callbacks", "streams"],
     "secrets": {"other": "not a real key"},
+    "tenant": "acme",
+    "tenants": {"acme": 3, "example": 1},
     "versions": [1, 2],
+}
+REPRO = {
+    "ago_s": {"$float": "12.5"},
+    "deaths": [{"reason": "SIGSEGV", "worker": 3}, {"reason": "SIGSEGV", "worker": 5}],
+    "fingerprint": "9f86d081",
+    "meta": {"deadline_ms": 30_000, "program": "qa", "version": 1},
+    "meta_names": ["tenant"],
+    "method": "program.predict",
+    "payload_bytes": 35,
+    "shape": "map{inputs: map{question: str(13)}}",
 }
 WELCOME = {
     "capabilities": ["callbacks", "programs", "streams"],
@@ -195,6 +207,22 @@ CALLS = [
     ),
     example("call.lms", "7.2", "the language models", *call(15, "lm.list", {})),
     example(
+        "call.lms.control",
+        "5",
+        "beyond every limit, and never in a queue",
+        *call(16, "lm.list", {}, lane="control"),
+    ),
+    example("call.recycle", "7.1", "replace one worker", *call(17, "pool.recycle", {"worker": 2})),
+    example("call.recycle.reply", "7.1", "it will be", *reply(17, {"workers": [2]})),
+    example("call.recycle.all", "7.1", "replace all that serve", *call(18, "pool.recycle", {})),
+    example("call.drain", "7.1", "let all open calls end, then end", *call(19, "pool.drain", {})),
+    example("call.quarantine", "7.1", "calls that are refused", *call(20, "pool.quarantine", {})),
+    example("call.quarantine.reply", "7.1", "one call, without its words", *reply(20, [REPRO])),
+    example(
+        "call.release", "7.1", "let it run again", *call(21, "pool.release", {"fingerprint": "9f86d081"})
+    ),
+    example("call.release.reply", "7.1", "it was there", *reply(21, {"released": 1})),
+    example(
         "note.closing",
         "4",
         "the server's last frame",
@@ -213,7 +241,12 @@ CALLS = [
         ),
     ),
     example("note.log", "7.1", "a log line", *note("log.line", {"event": "worker started", "level": "info"})),
-    example("note.event", "7.1", "a pool event", *note("pool.event", {"event": "worker_ready", "worker": 3})),
+    example(
+        "note.event",
+        "7.1",
+        "a pool event",
+        *note("pool.event", {"event": "worker_ready", "pid": 4711, "worker": 3}),
+    ),
 ]
 
 CALLBACK = {"args": {"city": "Paris"}, "function": "lookup"}
@@ -358,6 +391,18 @@ FAILURES = [
         "it never started",
         36,
         failure("cancelled", "cancelled", details={"rung": "queued"}),
+    ),
+    failed(
+        "overloaded.shed",
+        "it was in the queue and is no longer",
+        33,
+        failure(
+            "overloaded",
+            "program.predict was taken out of the queue after 30.4 s: it waited longer than 30 s",
+            details={"waited_ms": 30_400, "where": "queue"},
+            retryable=True,
+            retry_after_ms=1000,
+        ),
     ),
     failed(
         "worker_died",
