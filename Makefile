@@ -10,19 +10,23 @@ MIX := cd clients/elixir && mix
 
 # What the Elixir client starts. Its own default is a `dspex` on the PATH.
 export DSPEX_COMMAND ?= $(CURDIR)/$(BIN)/dspex serve
+# Nothing that is run from here writes into its user's own file of programs.
+export DSPEX_STORE ?= memory
 # Elixir warns, and prints question marks, where the terminal's locale is not UTF-8.
 export ELIXIR_ERL_OPTIONS ?= +fnu
 # pyright's newer releases are no concern of a pinned environment.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help setup demo test check check-python check-elixir pytest exunit quick fmt bench docs lock clean
+.PHONY: help setup demo test check check-python check-elixir pytest exunit quick fmt bench sim chaos soak docs lock clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## install what is missing: .venv as constraints.txt says, and Elixir
+setup: ## install what is missing: .venv as constraints.txt says, Elixir, servers for tests
 	@scripts/setup-python
 	@scripts/setup-elixir
+	@scripts/setup-faketime
+	@scripts/setup-servers
 
 demo: setup ## the main job end to end, driven from Elixir
 	@$(MIX) compile && mix run demo.exs
@@ -60,6 +64,17 @@ fmt: setup ## put code and generated docs in order
 
 bench: setup ## measure; prints a table and writes bench/results/
 	$(BIN)/python -m bench $(ARGS)
+
+sim: setup ## the supervisor in simulated worlds: make sim ARGS="--seeds 100000"
+	$(BIN)/python -m tests.simulation $(ARGS)
+
+chaos: setup ## faults under load, promises checked: make chaos ARGS="--minutes 5"
+	$(BIN)/python -m tests.chaos $(ARGS)
+	DSPEX_TEST_FORKED_CHILDREN=10000 DSPEX_TEST_ZYGOTE_KILLS=300 \
+		$(BIN)/pytest tests/bridge/test_forking.py tests/end_to_end/test_kill_storms.py -k "forking or zygote"
+
+soak: setup ## whether anything grows with the calls, about ten minutes
+	$(BIN)/python -m tests.soak $(ARGS)
 
 docs: setup ## write the pages that are generated from code
 	$(BIN)/python docs/generate.py

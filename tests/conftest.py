@@ -1,4 +1,4 @@
-"""What holds for every test: how Hypothesis runs, and that nothing is left behind."""
+"""What holds for every test: how Hypothesis runs, that nothing is left behind, which servers there are."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import psutil
 import pytest
 from hypothesis import settings
 
+from tests.support.database_servers import PostgresServer, RedisServer
+
 # No deadline: the machines that run this share their cores. In CI each run tries the same
 # examples, so that a red run is about the change; other runs look further.
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# No server of a test writes into its user's own file, unless the test is about that.
+os.environ.setdefault("DSPEX_STORE", "memory")
 
 # How long a child that was told to end may take to be gone, in seconds.
 LEAVING_TIME_S = 2.0
@@ -27,3 +32,25 @@ def no_process_left() -> Iterator[None]:
     after = set(psutil.Process().children(recursive=True)) - before
     _, alive = psutil.wait_procs(list(after), timeout=LEAVING_TIME_S)
     assert [] == [(process.pid, process.name(), process.cmdline()) for process in alive]
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis that all tests share, each in databases of its own."""
+    server = RedisServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL that all tests share, each in databases of its own."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()

@@ -10,9 +10,14 @@ from typing import Final
 COMMANDS: Final = {
     "serve": "speak frames on stdin and stdout; what clients start",
     "call": "call one method and print the result",
+    "top": "show a server's workers, queue and clients live",
+    "ps": "print the workers of a server",
+    "recycle": "replace workers of a server without losing a call",
+    "drain": "end a server when its open calls have ended",
     "doctor": "tell whether this machine can run DSPex, and what to do if not",
     "schema": "print every method with its parameters",
     "sim-lm": "serve offline models over an OpenAI-compatible HTTP endpoint",
+    "state": "look at what a store holds, take it out and in, check and repair it",
     "config": "print the settings and where each came from",
 }
 

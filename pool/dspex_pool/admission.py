@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from typing import Final
 
-from dspex_protocol import Envelope, Meta, encode_value, error, invalid_argument
+from dspex_protocol import Envelope, error, invalid_argument
 from dspex_protocol.limits import MAX_CALLBACK_DEPTH, MAX_ENVELOPE_BYTES, MAX_ID, MAX_META_ENTRIES
 
 from . import endings, metadata
 from .calls import Call, Caller
+from .lanes import Lane
+from .library.library import Library
+from .library.names import reference_of
 from .operations import HOP_METHODS, OWN_METHODS, with_own_methods
-from .programs import ProgramTable
+from .stored_calls import check_session
+from .stored_operations import STORED_METHODS
+from .tenants import Tenants
 
 # On the way to a worker the id grows, and a version and the remaining time are put in.
 MAX_CALL_ENVELOPE_BYTES: Final = MAX_ENVELOPE_BYTES - 64
 MAX_CALL_META_ENTRIES: Final = MAX_META_ENTRIES - 4
+CONTROL_METHODS: Final = frozenset(("system.echo", "system.describe", "signature.describe", "lm.list"))
+"""What may go in the control lane: it does no work of a program, so it may go beyond the limits."""
+_CONTROLS: Final = ", ".join(sorted(CONTROL_METHODS))
 
 
 class Admission:
@@ -25,9 +33,10 @@ class Admission:
             method is let through for the worker to refuse.
     """
 
-    def __init__(self, programs: ProgramTable, default_deadline_ms: int) -> None:
+    def __init__(self, library: Library, tenants: Tenants, default_deadline_ms: int) -> None:
         self.methods: frozenset[str] = frozenset()
-        self._programs = programs
+        self._library = library
+        self._tenants = tenants
         self._default_deadline_ms = default_deadline_ms
 
     def read(self, caller: Caller, envelope: Envelope, payload: bytes, now_s: float) -> Call:
@@ -46,14 +55,14 @@ class Admission:
             if envelope.payload_at > MAX_CALL_ENVELOPE_BYTES or len(call.meta) > MAX_CALL_META_ENTRIES:
                 raise endings.crowded(MAX_CALL_ENVELOPE_BYTES, MAX_CALL_META_ENTRIES)
             self._read_meta(call, caller, now_s)
-        if method == "program.create":
-            self._prepare_create(call)
-        elif method == "system.describe":
+        tenant = call.meta.get("tenant") or caller.tenant
+        call.tenant = self._tenants.of(str(tenant), now_s)
+        if method == "system.describe":
             call.conclude = with_own_methods
         return call
 
     def _check_method(self, method: str) -> None:
-        known = not self.methods or method in self.methods or method == "program.create"
+        known = not self.methods or method in self.methods or method in STORED_METHODS
         if not known or method in HOP_METHODS:
             raise endings.unknown_method(method, (self.methods | OWN_METHODS.keys()) - HOP_METHODS)
 
@@ -62,24 +71,25 @@ class Admission:
         metadata.check_meta(meta)
         call.deadline_s = now_s + metadata.deadline_ms(meta, self._default_deadline_ms) / 1000
         call.priority = metadata.priority(meta)
+        call.lane = metadata.lane(meta)
+        if call.lane is Lane.CONTROL and call.method not in CONTROL_METHODS:
+            raise invalid_argument(
+                "meta.lane", f"interactive or batch for {call.method}; control is for {_CONTROLS}", "control"
+            )
         call.credit = metadata.credit(meta)
         parent = metadata.integer(meta, "parent", 0, MAX_ID)
         if parent is not None:
             _nest(call, caller, parent)
-        if "program" in meta and call.method != "program.create":
-            call.record = self._programs.resolve(meta["program"], meta.get("version"))
-            call.meta = meta | {"version": call.record[1]}
+        if "session" in meta and call.method not in STORED_METHODS:
+            check_session(meta, call.method)
+        if "program" in meta:
+            self._refer(call)
 
-    def _prepare_create(self, call: Call) -> None:
-        """A worker checks the spec; its record is stored here, and the client gets the version."""
-        program = self._programs.check_new(call.meta.get("program"))
-        call.worker_method = "program.build"
-
-        def store(meta: Meta, record: bytes) -> bytes:
-            version = self._programs.create(program, record)
-            return encode_value({"program": program, "version": version})
-
-        call.conclude = store
+    def _refer(self, call: Call) -> None:
+        """Find the stored program that a call uses; what is not at hand is fetched later."""
+        call.wanted = reference_of(call.meta)
+        if call.method not in STORED_METHODS:
+            call.record = self._library.find(call.wanted)
 
 
 def _nest(call: Call, caller: Caller, parent: int) -> None:

@@ -18,12 +18,12 @@ def forward(worker: Worker, envelope: Envelope, payload: bytes, now_s: float) ->
     """Pass a worker's CALL on to the client in whose call it happens."""
     parent = envelope.meta.get("parent")
     call = worker.calls.get(parent) if isinstance(parent, int) else None
-    if call is None or call.session is None or envelope.method != "function.call":
+    if call is None or call.caller is None or envelope.method != "function.call":
         _refuse(worker, envelope.id, error("cancelled", "the call in which this happens has ended"))
         return
     if envelope.id in worker.callbacks:
         return  # it is open: the second is dropped
-    caller = call.session
+    caller = call.caller
     host_id = caller.next_callback_id()
     meta: Meta = {"parent": call.id, "deadline_ms": max(1, int((call.deadline_s - now_s) * 1000))}
     frame = encode(CALL, host_id, "function.call", meta, payload)
@@ -51,9 +51,9 @@ def answer(caller: Caller, envelope: Envelope, payload: bytes) -> None:
 def cancel(worker: Worker, worker_id: int) -> None:
     """The worker no longer wants the answer: the client is told."""
     callback = worker.callbacks.pop(worker_id, None)
-    if callback is None or callback.call.session is None:
+    if callback is None or callback.call.caller is None:
         return
-    caller = callback.call.session
+    caller = callback.call.caller
     callback.call.callbacks.discard(callback.host_id)
     caller.callbacks.pop(callback.host_id, None)
     caller.link.send(encode(CANCEL, callback.host_id, None, {}, NIL))

@@ -1,44 +1,52 @@
-"""The record of one call, and what its worker's death means for it."""
+"""The record of one call."""
 
 from __future__ import annotations
 
-from enum import Enum, auto
-from typing import TYPE_CHECKING, Final, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-from dspex_protocol import Meta
+from dspex_protocol import Meta, error
 from dspex_protocol.states import CallState
+
+from .lanes import Lane
+from .tenants import NOBODY, Tenant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .link import Link
+    from .library.names import Reference
+    from .library.shelf import Held
+    from .live_sessions import Turn
     from .worker import Callback, Worker
 
-MAX_DEATHS: Final = 3
-"""Workers that may die under one call before it is poisoned.
 
-Not 2: a worker runs many calls at once, so a bystander of one killer and one accident
-would be refused with two. A call that really kills costs one worker more.
-"""
+class Outlet(Protocol):
+    """Where frames go; `link.Link` is one."""
 
-MAX_UNSTARTED_SENDS: Final = 10
-"""How often a call is sent at most: a bound, met only by what kills before it has begun."""
+    def send(self, frame: bytes) -> None:
+        """Send a frame, header included."""
+        ...
 
 
 class Caller(Protocol):
-    """What a call needs of the client that made it; `sessions.Session` is one.
+    """What a call needs of who made it: `connections.Connection`, or `errands.Errand`.
 
     Attributes:
-        link: Where its frames go.
         calls: Its open calls, by its ids.
         callbacks: Calls to it that are open, by our ids.
         max_frame_bytes: Largest frame that it accepts.
+        tenant: On whose behalf its calls are that name nobody.
     """
 
-    link: Link
     calls: dict[int, Call]
     callbacks: dict[int, Callback]
     max_frame_bytes: int
+    tenant: str
+
+    @property
+    def link(self) -> Outlet:
+        """Where its frames go."""
+        ...
 
     @property
     def is_clogged(self) -> bool:
@@ -54,48 +62,73 @@ class Caller(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerDeath:
+    """One worker that died under a call.
+
+    Attributes:
+        worker: Its number.
+        reason: How it ended: `SIGSEGV`, `exit code 3`; never what it wrote.
+    """
+
+    worker: int
+    reason: str
+
+
 class Call:
     """One call of a client, from its CALL frame to its outcome.
 
-    A plain record: sessions, the switchboard and the dispatcher read it, the switchboard
+    A plain record: connections, the switchboard and the dispatcher read it, the switchboard
     alone writes it.
 
     Attributes:
-        session: The client's connection; None once the client has had its outcome.
+        caller: The client's connection; None once the client has had its outcome.
         id: The id on that connection.
         method: As the client called it.
         meta: As it came, without what the supervisor resolved.
         payload: Kept until the outcome, for a repeat.
         received_s: When it came (monotonic).
         deadline_s: When its time is over (monotonic).
-        priority: 0 to 9, 9 first.
+        priority: 0 to 9, 9 first, among the calls of its tenant.
+        lane: What it is for.
+        tenant: On whose behalf it is made.
+        alone: It is sent only where no other such call runs.
         depth: 0, or how many callbacks it is inside of.
         state: Seen from the caller.
         worker: Who runs it, or None while it waits.
         worker_id: Its id on the worker's link.
         sent_s: When it was last given to a worker.
         attempt: Counts the workers it was given to, from 1.
-        deaths: Workers that died while running it.
+        deaths: Workers that died while running it, as far as it may be why.
+        died_under: Those workers, for the record.
         committed: It has had effects outside: an item was sent, the host was called.
         next_seq: The number that the next ITEM must have.
         credit: Items that the client still takes.
-        worker_method: What the worker is asked for; another than `method` where the
-            supervisor does a part itself.
         callbacks: Host-side ids of the host calls that are open within it.
-        record: The stored program that it uses, as (id, version, record).
+        wanted: The stored program that it uses, as it named it.
+        record: The same, once it has been found.
+        turn: Its turn in a session, where it is made in one.
+        errand: A call of ours that it waits for.
+        is_errand: It is one itself: of no account but to whom it helps.
         conclude: Turns the worker's result into the client's; None passes it on.
     """
 
     __slots__ = (
+        "alone",
         "attempt",
         "callbacks",
+        "caller",
         "committed",
         "conclude",
         "credit",
         "deadline_s",
         "deaths",
         "depth",
+        "died_under",
+        "errand",
         "id",
+        "is_errand",
+        "lane",
         "meta",
         "method",
         "next_seq",
@@ -104,25 +137,28 @@ class Call:
         "received_s",
         "record",
         "sent_s",
-        "session",
         "state",
+        "tenant",
+        "turn",
+        "wanted",
         "worker",
         "worker_id",
-        "worker_method",
     )
 
     def __init__(
-        self, session: Caller, call_id: int, method: str, meta: Meta, payload: bytes, now_s: float
+        self, caller: Caller, call_id: int, method: str, meta: Meta, payload: bytes, now_s: float
     ) -> None:
-        self.session: Caller | None = session
+        self.caller: Caller | None = caller
         self.id = call_id
         self.method = method
-        self.worker_method = method
         self.meta = meta
         self.payload = payload
         self.received_s = now_s
         self.deadline_s = 0.0
         self.priority = 5
+        self.lane = Lane.INTERACTIVE
+        self.tenant: Tenant = NOBODY
+        self.alone = False
         self.depth = 0
         self.state = CallState.OPEN
         self.worker: Worker | None = None
@@ -130,44 +166,27 @@ class Call:
         self.sent_s = 0.0
         self.attempt = 0
         self.deaths = 0
+        self.died_under: tuple[WorkerDeath, ...] = ()
         self.committed = False
         self.next_seq = 0
         self.credit = 0
         self.callbacks: set[int] = set()
-        self.record: tuple[str, int, bytes] | None = None
+        self.wanted: Reference | None = None
+        self.record: Held | None = None
+        self.turn: Turn | None = None
+        self.errand: Call | None = None
+        self.is_errand = False
         self.conclude: Callable[[Meta, bytes], bytes] | None = None
+
+    def begin_effects(self) -> None:
+        """From now on it may have effects, also when its client gives it up.
+
+        Raises:
+            ServiceError: `cancelled` when that has happened already, and was told to have had none.
+        """
+        if self.caller is None:
+            raise error("cancelled", "the call has ended before it could have an effect")
+        self.committed = True
 
     def __repr__(self) -> str:
         return f"<Call {self.id} {self.method} {self.state} attempt={self.attempt} deaths={self.deaths}>"
-
-
-class AfterDeath(Enum):
-    """What becomes of a call whose worker died; the classes of docs/reliability.md."""
-
-    RESEND = auto()  # A: it had not begun
-    REPEAT = auto()  # B: it had begun and is free of effects
-    FAIL = auto()  # C: it is committed
-    POISONED = auto()
-    DROP = auto()  # its caller has had an outcome already
-
-
-def after_death(call: Call, *, started: bool, has_effects: bool) -> AfterDeath:
-    """Decide what becomes of a call. Counts nothing; see `died_under`.
-
-    Args:
-        call: As it stood when the worker died.
-        started: The worker had said that it had begun.
-        has_effects: Its method changes something outside by nature.
-    """
-    if call.session is None:
-        return AfterDeath.DROP
-    if call.committed:  # whether the worker had said that it began or not
-        return AfterDeath.FAIL
-    # What runs inline is never announced as begun, and may be what kills.
-    if call.attempt >= MAX_UNSTARTED_SENDS or call.deaths + started >= MAX_DEATHS:
-        return AfterDeath.FAIL if has_effects else AfterDeath.POISONED
-    if not started:
-        return AfterDeath.RESEND
-    if has_effects:
-        return AfterDeath.FAIL
-    return AfterDeath.REPEAT

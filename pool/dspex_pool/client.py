@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import inspect
 import os
+import socket
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -46,13 +47,15 @@ from dspex_protocol.records import read
 from dspex_protocol.states import CALL as CALL_TABLE
 from dspex_protocol.states import CallEvent, CallState, IllegalMove, move
 
+from .addresses import read_socket
 from .link import Link
-from .replies import END, STREAM_CREDIT, Outcome, Pending, Stream, fields_of, prediction_call
+from .replies import END, STREAM_CREDIT, Outcome, Pending, Prediction, Stream, prediction_call, prediction_of
 
 HostFunction = Callable[..., Any]
 """Called with the args as keywords; plain or a coroutine function."""
 
 HELLO_TIMEOUT_S: Final = 60.0
+CONNECT_AGAIN_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,7 @@ class Client:
     """One connection to a server.
 
     Built on descriptors by `Client(read_fd, write_fd, loop)`; usually `Client.start`
-    starts a server of its own.
+    starts a server of its own, or `Client.connect` finds one at its socket.
 
     Attributes:
         welcome: The server's reply to hello.
@@ -110,6 +113,8 @@ class Client:
         lms: Mapping[str, object] | None = None,
         secrets: Mapping[str, str] | None = None,
         notes: Sequence[str] = (),
+        tenant: str | None = None,
+        tenants: Mapping[str, int] | None = None,
         stderr: int | None = None,
     ) -> AsyncGenerator[Self, None]:
         """Start a server, greet it, and end it afterwards.
@@ -122,6 +127,8 @@ class Client:
             lms: Language models by name; docs/protocol.md section 7.3.
             secrets: Values that they refer to.
             notes: Which NOTEs are wanted.
+            tenant: On whose behalf calls are made that name nobody.
+            tenants: Weights by tenant, 1 to 100.
             stderr: Descriptor for the server's log; by default this process's own stderr.
         """
         argv = [*(command or (sys.executable, "-m", "dspex_pool", "serve")), *flags]
@@ -139,7 +146,58 @@ class Client:
         client = cls(our_in, our_out, asyncio.get_running_loop())
         client._process = process
         try:
-            await client.hello(functions=functions or {}, lms=lms or {}, secrets=secrets or {}, notes=notes)
+            await client.hello(
+                functions=functions or {},
+                lms=lms or {},
+                secrets=secrets or {},
+                notes=notes,
+                tenant=tenant,
+                tenants=tenants or {},
+            )
+            yield client
+        finally:
+            await client.aclose()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def connect(
+        cls,
+        address: str,
+        *,
+        functions: Mapping[str, HostFunction] | None = None,
+        lms: Mapping[str, object] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        notes: Sequence[str] = (),
+        tenant: str | None = None,
+        tenants: Mapping[str, int] | None = None,
+    ) -> AsyncGenerator[Self, None]:
+        """Join the clients of a server that listens, and hang up afterwards.
+
+        Args:
+            address: `unix:PATH`.
+            functions: Host functions by name.
+            lms: Language models by name; they go with this client.
+            secrets: Values that they refer to.
+            notes: Which NOTEs are wanted.
+            tenant: On whose behalf calls are made that name nobody; by default this connection's.
+            tenants: Weights by tenant, 1 to 100.
+
+        Raises:
+            CallerError: `invalid_argument` for another kind of address.
+            OSError: when nobody listens there.
+            TimeoutError: when the server does not take the connection in time.
+        """
+        connection = await _connect(read_socket(address, "address"))
+        client = cls(connection, connection, asyncio.get_running_loop())
+        try:
+            await client.hello(
+                functions=functions or {},
+                lms=lms or {},
+                secrets=secrets or {},
+                notes=notes,
+                tenant=tenant,
+                tenants=tenants or {},
+            )
             yield client
         finally:
             await client.aclose()
@@ -151,6 +209,8 @@ class Client:
         lms: Mapping[str, object],
         secrets: Mapping[str, str],
         notes: Sequence[str],
+        tenant: str | None = None,
+        tenants: Mapping[str, int] | None = None,
     ) -> None:
         """Greet the server.
 
@@ -167,6 +227,8 @@ class Client:
             "lms": dict(lms),
             "secrets": dict(secrets),
             "notes": list(notes),
+            "tenant": tenant,
+            "tenants": dict(tenants or {}),
         }
         async with asyncio.timeout(HELLO_TIMEOUT_S):
             welcome = await self.call("system.hello", payload)
@@ -222,20 +284,28 @@ class Client:
             raise
 
     async def predict(
-        self, program: str | Mapping[str, object], inputs: Mapping[str, object], **options: Any
+        self, program: str | Mapping[str, object] | None, inputs: Mapping[str, object], **options: Any
     ) -> dict[str, object]:
         """Run a program and return its prediction's fields.
 
         Args:
-            program: Id of a stored program, or a spec `{module, signature, options}`.
+            program: Id of a stored program, or a spec `{module, signature, options}`; None in a
+                session, which has its program.
             inputs: Value by input field.
-            options: `lm`, `config`, `adapter`; anything else is meta, such as `deadline_ms`.
+            options: `lm`, `config`, `adapter`, `trace`; anything else is meta, such as `deadline_ms`,
+                `session`, `version` or `tag`.
         """
+        return (await self.prediction(program, inputs, **options)).fields
+
+    async def prediction(
+        self, program: str | Mapping[str, object] | None, inputs: Mapping[str, object], **options: Any
+    ) -> Prediction:
+        """Like `predict`, with all that the prediction says besides its fields."""
         payload, meta = prediction_call(program, inputs, options)
-        return fields_of(await self.call("program.predict", payload, **meta))
+        return prediction_of(await self.outcome("program.predict", payload, **meta))
 
     def stream(
-        self, program: str | Mapping[str, object], inputs: Mapping[str, object], **options: Any
+        self, program: str | Mapping[str, object] | None, inputs: Mapping[str, object], **options: Any
     ) -> Stream:
         """Run a program and stream its tokens and status."""
         payload, meta = prediction_call(program, inputs, options)
@@ -396,3 +466,17 @@ class Client:
             if pending.items is not None:
                 pending.items.put_nowait(END)
         self._pending.clear()
+
+
+async def _connect(path: str) -> int:
+    """A connection to the socket at a path, as a descriptor."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.setblocking(False)
+        async with asyncio.timeout(HELLO_TIMEOUT_S):
+            while True:
+                try:
+                    connection.connect(path)
+                except BlockingIOError:  # its queue is full, of which the kernel says no end
+                    await asyncio.sleep(CONNECT_AGAIN_S)
+                else:
+                    return connection.detach()

@@ -1,52 +1,142 @@
 """Every setting of the server: its unit, its default, and why.
 
-One declaration serves the environment (`DSPEX_WORKERS`), the flags (`--workers`), the
-type checkers and `dspex config`: the field's name is both, and its annotation says what
-is allowed, in the words of `dspex_protocol.records`.
+One declaration serves the file (`workers = 4`), the environment (`DSPEX_WORKERS`), the
+flags (`--workers`), the type checkers and `dspex config`: the field's name is all of them,
+and its annotation says what is allowed, in the words of `dspex_protocol.records`.
+`settings.py` reads them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated, Final, Literal, get_args, get_type_hints
 
-from dspex_protocol import DSPexError, invalid_argument
 from dspex_protocol.limits import DEFAULT_DEADLINE_MS, MAX_DEADLINE_MS, MAX_FRAME_BYTES, MIN_MAX_FRAME_BYTES
-from dspex_protocol.records import Doc, Range, describe, read
+from dspex_protocol.records import Doc, Range, describe
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LOG_LEVELS: Final[tuple[str, ...]] = get_args(LogLevel)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a setting's number counts."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The settings of one server."""
 
-    workers: Annotated[int, Doc("worker processes; one for each core that DSPy may use"), Range(1, 256)] = 2
+    workers: Annotated[
+        int, Unit("workers"), Doc("most worker processes; one for each core that DSPy may use"), Range(1, 256)
+    ] = 2
+    min_workers: Annotated[
+        Annotated[int, Range(0, 256)] | None,
+        Unit("workers"),
+        Doc(
+            "least worker processes; unset, there are always `workers`; fewer turns autoscaling on, and"
+            " with 0 none is kept while there is nothing to do"
+        ),
+    ] = None
     calls_per_worker: Annotated[
-        int, Doc("calls at once in one worker; most of them wait for a language model"), Range(1, 10_000)
+        int,
+        Unit("calls"),
+        Doc("calls at once in one worker; most of them wait for a language model"),
+        Range(1, 10_000),
     ] = 128
     max_queue: Annotated[
         int,
+        Unit("calls"),
         Doc("calls that may wait; at 2,000 calls/s that is two seconds, and later is too late"),
         Range(0, 1_000_000),
     ] = 4096
+    max_queue_s: Annotated[
+        float,
+        Unit("seconds"),
+        Doc("an interactive call that has waited so long is refused: whoever asked has most likely given up"),
+        Range(0.1, 86_400),
+    ] = 30.0
+    batch_share: Annotated[
+        float,
+        Unit("part of all places"),
+        Doc("what the batch lane gets while interactive calls wait too; bulk work goes on, and stays behind"),
+        Range(0.05, 0.95),
+    ] = 0.25
     max_open_bytes: Annotated[
-        int, Doc("payloads of all open calls; they are kept for a repeat"), Range(1024)
+        int, Unit("bytes"), Doc("payloads of all open calls; they are kept for a repeat"), Range(1024)
     ] = 64 * 1024 * 1024
     max_frame_bytes: Annotated[
-        int, Doc("largest frame from a client"), Range(MIN_MAX_FRAME_BYTES, 2**32 - 1)
+        int, Unit("bytes"), Doc("largest frame from a client"), Range(MIN_MAX_FRAME_BYTES, 2**32 - 1)
     ] = MAX_FRAME_BYTES
-    default_deadline_ms: Annotated[int, Doc("for calls that name none"), Range(1, MAX_DEADLINE_MS)] = (
-        DEFAULT_DEADLINE_MS
-    )
-    grace_s: Annotated[float, Doc("between asking a call to stop and killing its worker"), Range(0, 600)] = (
-        2.0
-    )
-    boot_timeout_s: Annotated[
-        float, Doc("for a worker to get ready; a cold import of DSPy takes up to 6 s"), Range(1, 3600)
+    default_deadline_ms: Annotated[
+        int, Unit("milliseconds"), Doc("for calls that name none"), Range(1, MAX_DEADLINE_MS)
+    ] = DEFAULT_DEADLINE_MS
+    grace_s: Annotated[
+        float, Unit("seconds"), Doc("between asking a call to stop and killing its worker"), Range(0, 600)
+    ] = 2.0
+    drain_s: Annotated[
+        float,
+        Unit("seconds"),
+        Doc("for the calls of a worker that is being replaced; what is open then is treated as in a crash"),
+        Range(0, 86_400),
     ] = 60.0
+    boot_timeout_s: Annotated[
+        float,
+        Unit("seconds"),
+        Doc("for a worker to get ready; a cold import of DSPy takes up to 6 s"),
+        Range(1, 3600),
+    ] = 60.0
+    recycle_after_calls: Annotated[
+        int,
+        Unit("calls"),
+        Doc("a worker is replaced after so many: slow leaks end with it; 0 is never"),
+        Range(0),
+    ] = 50_000
+    recycle_after_s: Annotated[
+        float,
+        Unit("seconds"),
+        Doc("a worker is replaced at this age: what calls do not count grows with time; 0 is never"),
+        Range(0, 31_536_000),
+    ] = 3600.0
+    memory_soft_mb: Annotated[
+        int,
+        Unit("MiB"),
+        Doc("memory of its own, over what it began with, at which a worker is replaced; 0 is never"),
+        Range(0),
+    ] = 256
+    memory_hard_mb: Annotated[
+        int,
+        Unit("MiB"),
+        Doc(
+            "… at which it is killed in the middle of its calls, before the kernel kills another; 0 is never"
+        ),
+        Range(0),
+    ] = 1024
+    programs_per_worker: Annotated[
+        int,
+        Unit("programs"),
+        Doc("stored programs that a worker keeps built; those least used are built again when needed"),
+        Range(1),
+    ] = 256
+    program_memory_mb: Annotated[
+        int,
+        Unit("MiB"),
+        Doc("memory that those programs may take, each reckoned as 56 KiB and 1.5 times its record"),
+        Range(1),
+    ] = 64
+    listen: Annotated[
+        str,
+        Doc("where clients come from: `stdio`, `unix:PATH`, or both with a comma between"),
+    ] = "stdio"
+    store: Annotated[
+        str,
+        Doc(
+            "where programs and sessions are kept: `sqlite` (a file of the user's), `sqlite:PATH`,"
+            " `redis://…`, `postgresql://…`, or `memory`, which ends with the server"
+        ),
+    ] = "sqlite"
     zygote: Annotated[bool, Doc("fork workers from one process that has imported DSPy")] = True
     lm: Annotated[
         str, Doc("model named `default` when the client names none, such as openai/gpt-4o-mini")
@@ -54,20 +144,10 @@ class Config:
     plugins: Annotated[str, Doc("Python modules with further operations, separated by commas")] = ""
     log_level: Annotated[LogLevel, Doc("least level of lines on stderr")] = "warning"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Where a setting came from.
-
-    Attributes:
-        kind: `flag`, `environment` or `default`.
-        name: The flag or variable; for a default the variable that would change it.
-        text: What stood there; None for a default.
-    """
-
-    kind: Literal["flag", "environment", "default"]
-    name: str
-    text: str | None = None
+    @property
+    def least_workers(self) -> int:
+        """`min_workers`, or as many as `workers` where it is not set."""
+        return self.workers if self.min_workers is None else self.min_workers
 
 
 def variable_of(name: str) -> str:
@@ -81,11 +161,13 @@ def flag_of(name: str) -> str:
 
 
 def describe_settings() -> list[dict[str, object]]:
-    """Every setting with type in words, default, variable, flag and reason, as data."""
+    """Every setting with type in words, unit, default, variable, flag and reason, as data."""
+    units = _units()
     return [
         {
             "name": name,
-            "type": row["type"],
+            "type": in_words(row["type"]),
+            "unit": units.get(name, ""),
             "default": row["default"],
             "variable": variable_of(name),
             "flag": flag_of(name),
@@ -93,62 +175,6 @@ def describe_settings() -> list[dict[str, object]]:
         }
         for name, row in _rows().items()
     ]
-
-
-def trace_settings(environment: Mapping[str, str], flags: Mapping[str, str]) -> dict[str, Source]:
-    """Where each setting comes from: flags over environment over defaults.
-
-    An empty variable counts as not set: a shell or a service file has no other way to
-    take one back.
-    """
-    return {setting.name: _source(setting.name, environment, flags) for setting in fields(Config)}
-
-
-def read_config(environment: Mapping[str, str], flags: Mapping[str, str]) -> Config:
-    """Put the settings together: flags over environment over defaults.
-
-    Args:
-        environment: Variables by name.
-        flags: Texts by setting's name, as `cli.serve.read_flags` gives them.
-
-    Raises:
-        CallerError: `invalid_argument` naming the variable or flag.
-    """
-    sources = trace_settings(environment, flags)
-    hints = get_type_hints(Config)
-    given = {
-        name: _parse(source.text, hints[name]) for name, source in sources.items() if source.text is not None
-    }
-    try:
-        return read(Config, given)
-    except DSPexError as refusal:
-        name = str(refusal.details["field"])
-        source = sources[name]
-        raise invalid_argument(source.name, str(refusal.details["expected"]), source.text) from None
-
-
-def effective_settings(environment: Mapping[str, str], flags: Mapping[str, str]) -> list[dict[str, object]]:
-    """The rows of `describe_settings` with the value in force, and where it came from.
-
-    Raises:
-        CallerError: `invalid_argument` naming the variable or flag.
-    """
-    values = asdict(read_config(environment, flags))
-    sources = trace_settings(environment, flags)
-    return [
-        row | {"value": values[name], "source": sources[name].kind, "source_name": sources[name].name}
-        for row in describe_settings()
-        for name in [str(row["name"])]
-    ]
-
-
-def _source(name: str, environment: Mapping[str, str], flags: Mapping[str, str]) -> Source:
-    variable = variable_of(name)
-    if name in flags:
-        return Source(kind="flag", name=flag_of(name), text=flags[name])
-    if environment.get(variable):
-        return Source(kind="environment", name=variable, text=environment[variable])
-    return Source(kind="default", name=variable)
 
 
 def _rows() -> dict[str, dict[str, object]]:
@@ -159,25 +185,16 @@ def _rows() -> dict[str, dict[str, object]]:
     return rows
 
 
-def _parse(text: str, hint: object) -> object:
-    """The text as a value of that type where it is one; what is not, `read` refuses by itself."""
-    try:
-        if hint is bool:
-            return _BOOLEANS.get(text.lower(), text)
-        if hint is int:
-            return int(text)
-        return float(text) if hint is float else text
-    except ValueError:
-        return text
+def _units() -> dict[str, str]:
+    hints = get_type_hints(Config, include_extras=True)
+    return {
+        name: extra.text
+        for name, hint in hints.items()
+        for extra in get_args(hint)
+        if isinstance(extra, Unit)
+    }
 
 
-_BOOLEANS: Final = {
-    "true": True,
-    "1": True,
-    "yes": True,
-    "on": True,
-    "false": False,
-    "0": False,
-    "no": False,
-    "off": False,
-}
+def in_words(expected: object) -> str:
+    """A type without nil: a setting is left out, never set to nothing."""
+    return str(expected).removesuffix(" or nil")

@@ -10,6 +10,7 @@ from dspex_protocol import DSPexError, error
 from .calls import Call
 
 if TYPE_CHECKING:
+    from .quarantine import Repro
     from .worker import Worker
 
 
@@ -36,12 +37,13 @@ def late(call: Call) -> DSPexError:
     )
 
 
-def too_large(size: int, limit: int) -> DSPexError:
+def too_large(size: int, limit: int, *, maybe_executed: bool = False) -> DSPexError:
     """An answer is longer than a frame may be."""
     return error(
         "result_too_large",
         f"the answer is a frame of {size} bytes and {limit} are accepted",
         details={"bytes": size, "limit": limit},
+        maybe_executed=maybe_executed,
     )
 
 
@@ -82,17 +84,59 @@ def died_under(call: Call, worker_number: int, reason: str) -> DSPexError:
     )
 
 
-def poisoned(call: Call, reason: str) -> DSPexError:
-    """The error of a call under which too many workers died."""
+def poisoned(call: Call, repro: Repro | None, reason: str) -> DSPexError:
+    """The error of a call under which too many workers died.
+
+    Args:
+        call: As it stood.
+        repro: What is kept of it, where it is in quarantine now.
+        reason: How the last of the workers ended.
+    """
     deaths = max(call.deaths, call.attempt)
     return error(
         "poisoned",
         f"{call.method} was in {deaths} workers when they died (last: {reason}); it is not tried again",
         details={
             "deaths": deaths,
+            "fingerprint": None if repro is None else repro.fingerprint,
             "method": call.method,
             "payload_bytes": len(call.payload),
             "reason": reason,
         },
         maybe_executed=True,
+    )
+
+
+def budget_spent(call: Call, worker_number: int, reason: str) -> DSPexError:
+    """The error of a call that could be repeated, at a time when too many are."""
+    return error(
+        "worker_died",
+        f"worker {worker_number} died ({reason}) while it ran {call.method};"
+        " it is not repeated, since so many calls were repeated lately",
+        details={"worker": worker_number, "reason": reason, "budget": "spent"},
+        retryable=True,  # it has had no effects; it only must not add to the load now
+    )
+
+
+def quarantined(call: Call, repro: Repro) -> DSPexError:
+    """The error of a call that is the same as one that is in quarantine."""
+    return error(
+        "poisoned",
+        f"the same call of {call.method} was running in {len(repro.deaths)} workers when they died;"
+        " it is refused until it is released or forgotten",
+        details={
+            "fingerprint": repro.fingerprint,
+            "method": call.method,
+            "reasons": [death.reason for death in repro.deaths],
+        },
+    )
+
+
+def shed(call: Call, waited_s: float, why: str, retry_after_ms: int) -> DSPexError:
+    """The error of a call that has waited and is taken out of the queue."""
+    return error(
+        "overloaded",
+        f"{call.method} was taken out of the queue after {waited_s:.1f} s: {why}",
+        retry_after_ms=retry_after_ms,
+        details={"where": "queue", "waited_ms": round(waited_s * 1000)},
     )

@@ -27,11 +27,14 @@ SWEEP_TIMEOUT_S: Final = 5.0
 _FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def stand_guard(wire_in: int, wire_out: int) -> None:
+def stand_guard(wire: tuple[int, int] | None) -> None:
     """Fork. Returns in the child, which is the supervisor; the parent ends with it.
 
     Must run before any thread exists. Where the system has no subreapers it does nothing
     and the calling process is the supervisor.
+
+    Args:
+        wire: The descriptors of the client on stdio; None where there is none to outlive.
     """
     if not LINUX:
         return
@@ -45,8 +48,9 @@ def stand_guard(wire_in: int, wire_out: int) -> None:
         threading.Thread(target=_outlive_nothing, args=(alive_read,), daemon=True).start()
         return
     os.close(alive_read)
-    os.close(wire_out)  # the client sees the end of the wire when the supervisor ends
-    status = _wait(supervisor, wire_in)
+    if wire is not None:
+        os.close(wire[1])  # the client sees the end of the wire when the supervisor ends
+    status = _wait(supervisor, None if wire is None else wire[0])
     kill_descendants(SWEEP_TIMEOUT_S)
     os._exit(status)
 
@@ -62,7 +66,7 @@ def _let_the_descriptor_tell(number: int, frame: FrameType | None) -> None:
     """A handler that does nothing: the wake-up descriptor has the number."""
 
 
-def _wait(supervisor: int, wire_in: int) -> int:
+def _wait(supervisor: int, wire_in: int | None) -> int:
     """Wait for the supervisor's end and return its exit code."""
     woken_read, woken_write = os.pipe()
     os.set_blocking(woken_write, False)
@@ -73,7 +77,8 @@ def _wait(supervisor: int, wire_in: int) -> int:
     poll = select.poll()
     poll.register(ended, select.POLLIN)
     poll.register(woken_read, select.POLLIN)
-    poll.register(wire_in, 0)  # only its end, never its data
+    if wire_in is not None:
+        poll.register(wire_in, 0)  # only its end, never its data
     kill_at: float | None = None
     while True:
         timeout_ms = None if kill_at is None else max(0, int((kill_at - time.monotonic()) * 1000) + 1)
@@ -83,7 +88,7 @@ def _wait(supervisor: int, wire_in: int) -> int:
         if woken_read in events:
             for received in os.read(woken_read, 64):
                 os.kill(supervisor, received)
-        if wire_in in events:
+        if wire_in is not None and wire_in in events:
             poll.unregister(wire_in)
             kill_at = time.monotonic() + LEAVING_TIMEOUT_S
         if kill_at is not None and time.monotonic() >= kill_at:

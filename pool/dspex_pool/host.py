@@ -11,42 +11,54 @@ from dspex_protocol import DSPexError, Hello, LMConfig, encode_value, invalid_ar
 class Host:
     """The offers of all clients together, as workers are told them.
 
+    An offer belongs to the client that made it and goes with it; what several clients offer
+    stays until the last of them has gone.
+
     Args:
         default_lm: Model for the name `default` when no client names one; may be empty.
     """
 
     def __init__(self, default_lm: str) -> None:
+        self._from_settings = {"default": LMConfig(model=default_lm)} if default_lm else {}
+        self._offers: dict[object, Hello] = {}
         self._lms: dict[str, LMConfig] = {}
-        if default_lm:
-            self._lms["default"] = LMConfig(model=default_lm)
-        self._from_settings = frozenset(self._lms)
         self._secrets: dict[str, str] = {}
         self._functions: set[str] = set()
+        self._add_up()
 
     def __repr__(self) -> str:
         return f"<Host lms={sorted(self._lms)} functions={sorted(self._functions)}>"
 
-    def accept(self, hello: Hello) -> bool:
+    def accept(self, owner: object, hello: Hello) -> bool:
         """Add what a client offers.
+
+        Args:
+            owner: The client; what `withdraw` is called with.
+            hello: What it said.
 
         Returns:
             Whether anything is new, so that workers must be told.
 
         Raises:
-            CallerError: `invalid_argument` when the name of an LM is taken by another, or when
-                its options are no plain values. Nothing has changed then.
+            CallerError: `invalid_argument` when the name of an LM or a secret is taken by
+                another client's, or when an LM's options are no plain values. Nothing has
+                changed then.
         """
-        for name, lm in hello.lms.items():
-            known = self._lms.get(name)
-            if known is not None and known != lm and name not in self._from_settings:
-                raise invalid_argument(
-                    f"lms.{name}", f"the model that another client has configured ({known.model})", lm.model
-                )
-            _check_plain(f"lms.{name}.options", lm.options)
-        before = (self._lms, self._secrets, self._functions)
-        after = (self._lms | hello.lms, self._secrets | hello.secrets, self._functions | set(hello.functions))
-        self._lms, self._secrets, self._functions = after
-        return before != after
+        self._check_models(hello)
+        for name, secret in hello.secrets.items():
+            if self._secrets.get(name, secret) != secret:
+                expected = "the value that another client has given (or another name)"
+                raise invalid_argument(f"secrets.{name}", expected, "another value")
+        self._offers[owner] = hello
+        return self._add_up()
+
+    def withdraw(self, owner: object) -> bool:
+        """Forget what a client offered, which has gone.
+
+        Returns:
+            Whether anything is missing now, so that workers must be told.
+        """
+        return self._offers.pop(owner, None) is not None and self._add_up()
 
     def offer(self) -> dict[str, object]:
         """The `lms`, `secrets` and `functions` of `system.hello` to a worker."""
@@ -55,6 +67,28 @@ class Host:
             "secrets": dict(self._secrets),
             "functions": sorted(self._functions),
         }
+
+    def _check_models(self, hello: Hello) -> None:
+        for name, lm in hello.lms.items():
+            for other in self._offers.values():
+                known = other.lms.get(name)
+                if known is not None and known != lm:
+                    raise invalid_argument(
+                        f"lms.{name}",
+                        f"the model that another client has configured ({known.model})",
+                        lm.model,
+                    )
+            _check_plain(f"lms.{name}.options", lm.options)
+
+    def _add_up(self) -> bool:
+        """Put the offers together; whether they come to something else than before."""
+        before = (self._lms, self._secrets, self._functions)
+        self._lms, self._secrets, self._functions = dict(self._from_settings), {}, set()
+        for hello in self._offers.values():
+            self._lms |= hello.lms
+            self._secrets |= hello.secrets
+            self._functions.update(hello.functions)
+        return before != (self._lms, self._secrets, self._functions)
 
 
 def _entries(lm: LMConfig) -> dict[str, object]:

@@ -26,6 +26,7 @@ class WorkerEvent(StrEnum):
     TAKE = "take"
     EMPTY = "empty"
     DRAIN = "drain"
+    RETURN = "return"  # its successor was of no use
     DIE = "die"
 
 
@@ -44,6 +45,7 @@ WORKER: Final[Mapping[tuple[WorkerState, WorkerEvent], WorkerState]] = {
     (_S.BUSY, _E.DIE): _S.GONE,
     (_S.DRAINING, _E.EMPTY): _S.DRAINING,
     (_S.DRAINING, _E.DRAIN): _S.DRAINING,
+    (_S.DRAINING, _E.RETURN): _S.READY,
     (_S.DRAINING, _E.DIE): _S.GONE,
 }
 

@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from typing import Final
 
 from dspex_protocol import FrameDecoder, Outbox, Oversized, WireError
 
 # Larger reads cost page faults for their buffer: about 15 µs each from 256 KiB on.
 READ_BYTES = 65_536
+MAX_LAST_READS: Final = 64
+"""Reads of what a peer had written before it stopped taking: several times what a socket holds."""
 
 
 class Link:
@@ -97,8 +100,9 @@ class Link:
                 self._writable = False
                 self._loop.add_writer(self._write_fd, self._resume)
             except OSError:
-                self._end(None)
-                return  # not another try: `_end` itself may be what is writing its last frame
+                self._writable = False  # not another try: `_end` itself may be what is writing its last frame
+                self._loop.call_soon(self._read_last_words)
+                return
 
     def _resume(self) -> None:
         self._loop.remove_writer(self._write_fd)
@@ -134,6 +138,14 @@ class Link:
         if bodies:
             self.on_bodies(bodies)
         return True
+
+    def _read_last_words(self) -> None:
+        """The peer takes nothing any more. What it had said before counts, whoever notices first."""
+        for _ in range(MAX_LAST_READS):  # one that only stopped listening may go on talking
+            if not self.read():
+                break
+        if not self.closed:
+            self._end(None)
 
     def _end(self, reason: WireError | None) -> None:
         if self._ended:

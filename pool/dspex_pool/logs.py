@@ -10,8 +10,9 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Final
+
+from . import wall_clock
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MAX_WAITING_LINES: Final = 1000
@@ -54,12 +55,19 @@ class Log:
         """Pass on what a worker wrote to its stderr."""
         self._queue(text)
 
+    def announce(self, event: str, **fields: object) -> None:
+        """What whoever started the server waits for: written at every level."""
+        self._line("info", event, fields)
+
     def _add(self, level: str, event: str, fields: dict[str, object]) -> None:
         if self.listener is not None:
             self.listener(level, event, fields)
-        if LEVELS[level] < self._least:
-            return
-        moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+        if LEVELS[level] >= self._least:
+            self._line(level, event, fields)
+
+    def _line(self, level: str, event: str, fields: dict[str, object]) -> None:
+        now = wall_clock.now()
+        moment = now.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
         rest = "".join(f" {name}={_plain(value)}" for name, value in fields.items())
         line = f"{moment}Z {level} dspex.{event}{rest}".encode()[: MAX_LINE_BYTES - 1]
         self._queue(line.decode(errors="ignore").encode() + b"\n")  # no half character at the cut

@@ -6,27 +6,24 @@ from dataclasses import dataclass
 from typing import Annotated, Final, cast
 
 from dspex_protocol import Hello, Meta, decode_value, encode_value
-from dspex_protocol.records import Doc, describe
+from dspex_protocol.records import Doc, Length, Range, describe
+
+from .own_method import Nothing, OwnMethod
+from .stored_operations import STORED_METHODS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Nothing:
-    """No parameters."""
+class Recycle:
+    """Which worker to replace."""
+
+    worker: Annotated[int, Range(1), Doc("its number; nil: all of them")] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Create:
-    """A program to be stored."""
+class Release:
+    """Which call to let out of the quarantine."""
 
-    spec: Annotated[dict[str, object], Doc("module, signature, options")]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnMethod:
-    """A method of the supervisor, as `system.describe` tells it."""
-
-    parameters: type | None
-    doc: str
+    fingerprint: Annotated[str, Length(1, 128), Doc("as the error said; nil: all of them")] | None = None
 
 
 OWN_METHODS: Final = {
@@ -34,15 +31,33 @@ OWN_METHODS: Final = {
     "system.ping": OwnMethod(parameters=None, doc="Answers what it was sent, from the supervisor itself."),
     "system.info": OwnMethod(parameters=Nothing, doc="A snapshot of workers, queue and counters."),
     "system.goodbye": OwnMethod(parameters=Nothing, doc="Ends the server when the open calls have ended."),
-    "program.create": OwnMethod(
-        parameters=Create, doc="Checks a spec and stores it as version 1 of a program."
+    "pool.recycle": OwnMethod(
+        parameters=Recycle, doc="Replaces workers that serve; each goes when its successor is ready."
     ),
-    "program.get": OwnMethod(parameters=Nothing, doc="A stored program; id and version in meta."),
-    "program.list": OwnMethod(parameters=Nothing, doc="Every stored program with its newest version."),
-    "program.delete": OwnMethod(parameters=Nothing, doc="Forgets a program; its id in meta."),
+    "pool.drain": OwnMethod(
+        parameters=Nothing, doc="Takes no more calls of anybody, lets the open ones end, and ends the server."
+    ),
+    "pool.quarantine": OwnMethod(
+        parameters=Nothing, doc="The calls that are refused since workers died under them."
+    ),
+    "pool.release": OwnMethod(parameters=Release, doc="Lets calls out of the quarantine."),
+    **STORED_METHODS,
 }
 
-HOP_METHODS: Final = frozenset(("worker.configure", "program.build", "program.load"))
+HOP_METHODS: Final = frozenset(
+    (
+        "worker.configure",
+        "worker.warm_up",
+        "program.build",
+        "program.revise",
+        "program.dump",
+        "program.undump",
+        "program.load",
+        "program.forget",
+        "session.load",
+        "session.forget",
+    )
+)
 """What only the supervisor may ask of a worker."""
 
 

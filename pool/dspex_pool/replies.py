@@ -82,30 +82,65 @@ class Stream:
         self._caller.cancel(self.id)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """A whole prediction.
+
+    Attributes:
+        fields: Value by output field.
+        completions: The fields of each, where more than one was asked for.
+        usage: Tokens by model.
+        trace: `{predictor, inputs, outputs}` of each step, where `trace` was asked for.
+        meta: What the reply told besides, such as `worker` and `lm_ms`.
+    """
+
+    fields: dict[str, object]
+    completions: list[dict[str, object]]
+    usage: dict[str, object]
+    trace: list[dict[str, Any]]
+    meta: Meta
+
+
 END: Final = object()
 """Put after the last item of a stream."""
 
 
 def prediction_call(
-    program: str | Mapping[str, object], inputs: Mapping[str, object], options: dict[str, Any]
+    program: str | Mapping[str, object] | None, inputs: Mapping[str, object], options: dict[str, Any]
 ) -> tuple[dict[str, object], Meta]:
     """The payload and meta of `program.predict`."""
     payload: dict[str, object] = {"inputs": dict(inputs)}
     meta: Meta = {}
     for name, value in options.items():
-        if name in ("lm", "config", "adapter"):
+        if name in ("lm", "config", "adapter", "trace"):
             payload[name] = value
         else:
             meta[name] = value
     if isinstance(program, str):
         meta["program"] = program
-    else:
+    elif program is not None:  # a session has its program
         payload["spec"] = dict(program)
     return payload, meta
 
 
+def prediction_of(outcome: Outcome) -> Prediction:
+    """A prediction as it came over the wire."""
+    parts = _parts_of(outcome.value)
+    return Prediction(
+        fields=parts["fields"],
+        completions=parts.get("completions") or [],
+        usage=parts.get("usage") or {},
+        trace=parts.get("trace") or [],
+        meta=outcome.meta,
+    )
+
+
 def fields_of(prediction: object) -> dict[str, object]:
-    """The fields of a prediction as it came over the wire."""
+    """Only the fields of one."""
+    return cast("dict[str, object]", _parts_of(prediction)["fields"])
+
+
+def _parts_of(prediction: object) -> dict[str, Any]:
     if not isinstance(prediction, Tagged) or prediction.tag != "prediction":
         raise error("internal", "what came is no prediction")
-    return cast("dict[str, dict[str, object]]", prediction.value)["fields"]
+    return cast("dict[str, Any]", prediction.value)

@@ -1,4 +1,4 @@
-"""`dspex serve`: the parts put together, on one event loop, for one client on stdio."""
+"""`dspex serve`: the supervisor on a real event loop, real processes and real descriptors."""
 
 from __future__ import annotations
 
@@ -9,165 +9,153 @@ import secrets
 import signal
 import stat
 import threading
-from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from random import Random
 
-from dspex_protocol import Hello, Welcome
-
-from .config import Config
-from .host import Host
+from .addresses import UNIX, read_places
+from .config import Config, variable_of
 from .link import Link
+from .listening import Listener, Peer
 from .logs import Log
-from .processes import become_subreaper, kill_descendants
-from .sessions import Session
-from .slots import Slots
+from .memory import MemoryWatch
+from .ports import Ports, Stored
+from .processes import become_subreaper, kill_children, kill_descendants
 from .spawning import Spawner
-from .switchboard import Switchboard
+from .store import StoreError
+from .store.opening import open_store
+from .supervisor import Supervisor
+from .tasks import LoopTasks
+from .wall_clock import wall_ms
+from .watchdog import Watchdog
 
 # All descendants are killed by signal; what the kernel takes longer for is the guardian's.
 LEAVING_TIMEOUT_S = 1.0
+# The guardian waits for no longer than half a second once the client on stdio is gone.
+STORE_TIMEOUT_S = 0.4
 
 
 class Server:
-    """One server. Building it starts nothing; `run` serves until the client is gone."""
+    """One server. Building it starts nothing; `run` serves until there is no reason to."""
 
     def __init__(self, config: Config, loop: asyncio.AbstractEventLoop, environment: dict[str, str]) -> None:
         self._config = config
         self._loop = loop
-        self._log = Log(config.log_level)
-        self._log.listener = self._tell_clients
         self._dirty: list[Link] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._sessions: list[Session] = []
-        self._instance = secrets.token_hex(8)
-        self._started_s = loop.time()
         self._ended = loop.create_future()
-        self._host = Host(config.lm)
-        self._switchboard = Switchboard(config, loop.time, self._wake_at, self._dirty, self._log)
+        self._log = log = Log(config.log_level)
+        # It may hold a password, and workers have no business with the store.
+        environment = {name: text for name, text in environment.items() if name != variable_of("store")}
         if config.plugins:
             environment = environment | {"DSPEX_PLUGINS": config.plugins}
-        self._spawner = Spawner(loop, self._log, use_zygote=config.zygote, environment=environment)
-        self._slots = Slots(
-            loop, config, self._spawner, self._switchboard, self._host, self._dirty, self._log, Random()
+        spawner = Spawner(loop, log, use_zygote=config.zygote, environment=environment)
+        self._tasks = LoopTasks(loop)
+        self._store = open_store(config.store)
+        self._memory = MemoryWatch(loop.call_soon_threadsafe, self._weigh)
+        ports = Ports(
+            timers=loop,
+            processes=spawner,
+            open_link=lambda wire: self._open_link(wire, wire),
+            sweep=kill_children,
+            weighing=self._memory,
+            log=log,
+            random=Random(),
+            stored=Stored(
+                store=self._store, tasks=self._tasks, wall_ms=wall_ms, new_id=lambda: secrets.token_hex(8)
+            ),
+        )
+        self._supervisor = Supervisor(config, ports, self._dirty, ended=self._end)
+        self._listener = self._build_listener()
+
+    def _build_listener(self) -> Listener | None:
+        path = read_places(self._config.listen, "listen").socket
+        if path is None:
+            return None
+        return Listener(
+            self._loop,
+            Path(path),
+            self._log,
+            count_clients=lambda: len(self._supervisor.connections),
+            on_client=self._take_client,
         )
 
-    async def run(self, wire_in: int, wire_out: int) -> None:
-        """Serve one client on a pair of descriptors until it is gone."""
+    async def run(self, wire: tuple[int, int] | None) -> None:
+        """Serve until there is no reason to.
+
+        Args:
+            wire: The descriptors of a client on stdio, whose end is the server's; None where
+                all clients come by socket, and only a signal or a call ends it.
+
+        Raises:
+            CannotListen: when there can be no socket at the path; nothing has been started then.
+        """
         become_subreaper()
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._drain)
-        self.add_client(wire_in, wire_out)
-        self._slots.start()
-        self._switchboard.flush()
+            self._loop.add_signal_handler(number, self._supervisor.terminate)
+        self._listen()
+        if wire is not None:
+            self._supervisor.add_client(self._open_link(_pollable(wire[0]), wire[1]))
+        self._memory.start()
+        self._tasks.start(self._open_store())
+        self._supervisor.start()
+        watchdog = Watchdog(self._loop)
+        watchdog.start()
         await self._ended
-        self._slots.close()
+        watchdog.stop()  # from here on the loop does wait
+        if self._listener is not None:
+            self._listener.close()
+        self._memory.close()
+        self._supervisor.close()
         kill_descendants(LEAVING_TIMEOUT_S)
+        await self._leave_store()
 
-    def add_client(self, read_fd: int, write_fd: int) -> None:
-        """Begin to serve a client."""
-        link = Link(self._loop, _pollable(read_fd), write_fd, self._dirty, self._config.max_frame_bytes)
-        self._sessions.append(Session(link, self._switchboard, self))
-        link.start()
-
-    # What sessions ask for
-
-    def greet(self, hello: Hello) -> Welcome:
-        """Take what a client offers and say what it gets."""
-        if self._host.accept(hello):
-            self._slots.reconfigure()
-        return Welcome(
-            server=f"dspex/{_own_version()}",
-            instance=self._instance,
-            max_frame_bytes=self._config.max_frame_bytes,
-            max_queue=self._config.max_queue,
-            workers=self._config.workers,
-            default_deadline_ms=self._config.default_deadline_ms,
-        )
-
-    def info(self) -> dict[str, object]:
-        """A snapshot for `system.info`."""
-        return {
-            "server": f"dspex/{_own_version()}",
-            "instance": self._instance,
-            "pid": os.getpid(),
-            "uptime_s": round(self._loop.time() - self._started_s, 3),
-            "loop": type(self._loop).__module__.partition(".")[0],
-            "spawning": self._spawner.mode,
-            "workers": self._slots.snapshot(),
-            "restarts": self._slots.restarts,
-            "clients": len(self._sessions),
-            **self._switchboard.snapshot(),
-        }
-
-    def leave(self, session: Session) -> None:
-        """The client said goodbye: end when its last frame is out."""
-        self._loop.call_soon(self._leave_when_written, session)
-
-    def _leave_when_written(self, session: Session) -> None:
-        session.link.flush()
-        if session.link.waiting_bytes and not session.link.closed:
-            session.link.on_drained = lambda: self._leave_when_written(session)
+    async def _open_store(self) -> None:
+        """Early, so that an operator reads at once what is wrong; each call tries again by itself."""
+        try:
+            await self._store.open()
+        except StoreError as failure:
+            self._log.error("store_failed", store=self._store.name, reason=failure)
         else:
-            self._end()
+            self._log.info("store_open", store=self._store.name)
 
-    def lost(self, session: Session) -> None:
-        """The client is gone, and with it the reason to be here."""
-        self._sessions.remove(session)
-        if not self._sessions:
-            self._end()
+    async def _leave_store(self) -> None:
+        """Give sessions back, so that others need not wait for a lease to end. Bounded in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STORE_TIMEOUT_S):
+                await asyncio.gather(*self._supervisor.release_sessions(), return_exceptions=True)
+                await self._tasks.end()
+                await self._store.close()
 
-    def _tell_clients(self, level: str, event: str, fields: dict[str, object]) -> None:
-        for session in self._sessions:
-            session.tell(level, event, fields)
-        # Whoever logged may not be about to write.
-        self._loop.call_soon(self._switchboard.flush)
+    def _listen(self) -> None:
+        if self._listener is not None:
+            self._listener.open()
+            self._log.announce("listening", address=f"{UNIX}{self._listener.path}")
 
-    # The end, and time
+    def _take_client(self, connection: int, peer: Peer) -> None:
+        self._supervisor.add_client(self._open_link(connection, connection), peer.pid)
 
-    def _drain(self) -> None:
-        """A signal: let open calls end, within the grace period."""
-        self._log.info("draining")
-        for session in self._sessions:
-            session.drain()
-        self._loop.call_later(self._config.grace_s, self._end_of_grace)
-        if not any(session.calls for session in self._sessions):
-            self._end()
+    def _open_link(self, read_fd: int, write_fd: int) -> Link:
+        return Link(self._loop, read_fd, write_fd, self._dirty, self._config.max_frame_bytes)
 
-    def _end_of_grace(self) -> None:
-        """Who still has calls open learns why they get no outcome; it hears nothing after that."""
-        for session in [session for session in self._sessions if session.calls]:
-            session.note(
-                "system.closing", {"code": "draining", "message": "the server's grace period is over"}
-            )
-            session.link.flush()
-            session.link.close()
-        self._end()
+    def _weigh(self, readings: dict[int, int]) -> None:
+        self._supervisor.weigh(readings)
 
     def _end(self) -> None:
         if not self._ended.done():
             self._ended.set_result(None)
 
-    def _wake_at(self, at_s: float) -> None:
-        """Have the switchboard called at that time, unless it is called earlier anyway."""
-        if self._timer is not None:
-            if self._timer.when() <= at_s:
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(at_s, self._tick)
 
-    def _tick(self) -> None:
-        self._timer = None
-        self._switchboard.tick()
+def serve(config: Config, wire: tuple[int, int] | None, environment: dict[str, str]) -> None:
+    """Run a server, on descriptors until their client is gone, or on a socket alone.
 
-
-def serve(config: Config, wire_in: int, wire_out: int, environment: dict[str, str]) -> None:
-    """Run a server on descriptors until its client is gone."""
+    Raises:
+        CannotListen: as `Server.run`.
+    """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(config, wire_in, wire_out, environment))
+        runner.run(_serve(config, wire, environment))
 
 
-async def _serve(config: Config, wire_in: int, wire_out: int, environment: dict[str, str]) -> None:
-    await Server(config, asyncio.get_running_loop(), environment).run(wire_in, wire_out)
+async def _serve(config: Config, wire: tuple[int, int] | None, environment: dict[str, str]) -> None:
+    await Server(config, asyncio.get_running_loop(), environment).run(wire)
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
@@ -195,10 +183,3 @@ def _pollable(descriptor: int) -> int:
 
     threading.Thread(target=copy, name="file-input", daemon=True).start()
     return read_end
-
-
-def _own_version() -> str:
-    try:
-        return version("dspex")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "0"

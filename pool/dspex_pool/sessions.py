@@ -1,317 +1,507 @@
-"""A SESSION: one client's connection, from hello to its end."""
+"""THE SESSIONS: conversations that outlive every process. Turn by turn the store has them.
+
+A turn is a call. It runs in any worker, on the checkpoint of the turn before it; the worker's new
+checkpoint is stored before the client gets its answer. So a worker may die at any moment, and
+the turn is made again elsewhere; and a server may die, and another goes on.
+
+    enter ──► waits for the turns before it ──► begin ──► worker ──► store ──► outcome
+      │                                                                           │
+      └── not here yet: lease, then read                      next turn ◄── ended ┘
+
+Two servers must not make a turn of one session at the same time. Who makes turns holds the
+session's lease, and each commit says so: whoever lost the lease unawares is refused.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
-from typing import Protocol, cast
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
-from dspex_protocol import (
-    CALL,
-    CANCEL,
-    CREDIT,
-    FAIL,
-    NIL,
-    NOTE,
-    REPLY,
-    DSPexError,
-    Envelope,
-    Hello,
-    Meta,
-    Oversized,
-    Welcome,
-    WireError,
-    decode_envelope,
-    decode_value,
-    encode,
-    encode_failure,
-    encode_value,
-    error,
-    read_hello,
-)
-from dspex_protocol.limits import MAX_FRAME_BYTES
-from dspex_protocol.records import read
-from dspex_protocol.states import CONNECTION, ConnectionEvent, ConnectionState, move
+from dspex_protocol import DSPexError, error
 
-from . import callbacks, metadata
-from .calls import Call
-from .link import Link
-from .operations import Nothing
-from .switchboard import Switchboard
-from .worker import Callback
+from . import session_records
+from .library.failures import for_others, to_wire_error, told
+from .library.names import Reference
+from .library.writes import Write, first_answer, first_detail, remember, write_key
+from .live_sessions import LiveSession, Turn
+from .ports import Promise, Stored
+from .session_leases import SessionLeases
+from .session_records import SessionRecord, key_of
+from .session_refusals import busy, exists, in_the_middle, moved, unknown
+from .store import Conflict, Delete, Fenced, Held, Put, Record, StoreError
 
-# A client that leaves this much unread gets no new work done until it has caught up …
-CLOGGED_BYTES = 8 * 1024 * 1024
-# … and beyond this it is not listened to either.
-MAX_UNREAD_BYTES = 64 * 1024 * 1024
+if TYPE_CHECKING:
+    from .calls import Call
+
+RENEW_S: Final = 5.0
+"""A lease is renewed at a third of its time: two tries may fail."""
+
+IDLE_S: Final = 2.0
+"""A session without a turn for so long is given back: another server can have it at once."""
+
+SWEEP_S: Final = 1.0
+"""Between two looks at what is to be renewed or given back."""
+
+MAX_WANTED: Final = 1024
+"""Sessions of which this server knows where they were asked to be, also when it has given them back."""
 
 
-class House(Protocol):
-    """What a session asks of the server around it."""
-
-    def greet(self, hello: Hello) -> Welcome:
-        """Take what a client offers and say what it gets; may refuse."""
-        ...
-
-    def info(self) -> dict[str, object]:
-        """A snapshot for `system.info`."""
-        ...
-
-    def leave(self, session: Session) -> None:
-        """The client said goodbye and has had all its outcomes."""
-        ...
-
-    def lost(self, session: Session) -> None:
-        """The client is gone."""
-        ...
+class SessionSweep:
+    """It is time to see which sessions are to be given back."""
 
 
-class Session:
-    """One client. Built on a link that is not started yet.
+class Sessions:
+    """All sessions of which this server makes turns.
+
+    Args:
+        stored: The store, and what waits for it.
+        clock: The time, in seconds.
+        remind: Has `sweep` called at a time.
+        begin: Is called when it is a call's turn: its `wanted` and `turn` are set.
+        fail: Is called when a call cannot have its turn.
+        forget: Has the workers forget a session.
 
     Attributes:
-        calls: Open calls of the client, by its id.
-        callbacks: Open calls to the client, by our id.
-        max_frame_bytes: Largest frame that the client accepts.
+        waiting: Calls that wait for their turn.
     """
 
-    def __init__(self, link: Link, switchboard: Switchboard, house: House) -> None:
-        self.link = link
-        self.calls: dict[int, Call] = {}
-        self.callbacks: dict[int, Callback] = {}
-        self.max_frame_bytes = MAX_FRAME_BYTES
-        self.state = ConnectionState.NEW
-        self._switchboard = switchboard
-        self._house = house
-        self._last_callback_id = 0
-        self._goodbye_id: int | None = None
-        self._notes: frozenset[str] = frozenset()
-        self._local: dict[str, Callable[[Envelope, object], object]] = {
-            "system.hello": self._hello,
-            "system.ping": lambda envelope, value: value,
-            "system.info": self._info,
-            "system.goodbye": self._goodbye,
-            "program.get": self._get_program,
-            "program.list": self._list_programs,
-            "program.delete": self._delete_program,
-        }
-        link.on_bodies = self.take
-        link.on_end = self._ended
-        link.on_drained = self._drained
-
-    @property
-    def is_clogged(self) -> bool:
-        """Whether the client has stopped reading."""
-        return self.link.unread_bytes > CLOGGED_BYTES
-
-    def next_callback_id(self) -> int:
-        """A new id for a call to this client."""
-        self._last_callback_id += 1
-        return self._last_callback_id
-
-    def take(self, bodies: list[bytes | Oversized]) -> None:
-        """Handle the frames of one read."""
-        for body in bodies:
-            if isinstance(body, Oversized):
-                self._oversized(body)
-                continue
-            try:
-                envelope = decode_envelope(body)
-            except WireError as fault:
-                self._fault(fault)
-                continue
-            if envelope.kind == CALL:
-                self._call(envelope, body[envelope.payload_at :])
-            else:
-                self._other(envelope, body)
-        if self.link.unread_bytes > MAX_UNREAD_BYTES:
-            self.link.pause()
-        self._switchboard.flush()
-
-    def _other(self, envelope: Envelope, body: bytes) -> None:
-        kind = envelope.kind
-        if kind in (REPLY, FAIL):
-            callbacks.answer(self, envelope, body[envelope.payload_at :])
-        elif kind == CANCEL:
-            self._switchboard.cancel(self, envelope.id)
-        elif kind == CREDIT:
-            self._switchboard.add_credit(self, envelope.id, envelope.meta)
-
-    def _call(self, envelope: Envelope, payload: bytes) -> None:
-        if envelope.id in self.calls:
-            self._fault(
-                WireError("call_id_reused", f"call {envelope.id} is still open; the new one is dropped")
-            )
-            return
-        try:
-            self._check_state(envelope.method)
-            local = self._local.get(envelope.method or "")
-            if local is None:
-                self._switchboard.admit(self, envelope, payload)
-            else:
-                self._run_local(local, envelope, payload)
-        except DSPexError as refusal:
-            self._switchboard.counters.failed += 1
-            self.fail(envelope.id, refusal)
-
-    def _check_state(self, method: str | None) -> None:
-        if self.state is ConnectionState.OPEN:
-            return
-        if self.state is ConnectionState.DRAINING:
-            raise error("draining", "the server is ending; no new calls are taken")
-        if method != "system.hello":
-            raise error("handshake_required", "the first call must be system.hello")
-
-    def _run_local(
-        self, local: Callable[[Envelope, object], object], envelope: Envelope, payload: bytes
+    def __init__(
+        self,
+        stored: Stored,
+        clock: Callable[[], float],
+        *,
+        remind: Callable[[SessionSweep, float], None],
+        begin: Callable[[Call], None],
+        fail: Callable[[Call, DSPexError], None],
+        forget: Callable[[str], None],
     ) -> None:
-        metadata.check_all(envelope.meta)
-        result = local(envelope, decode_value(payload))
-        if result is not _LATER:
-            self.link.send(encode(REPLY, envelope.id, None, {}, encode_value(result)))
+        self._store = stored.store
+        self._tasks = stored.tasks
+        self._leases = SessionLeases(stored)
+        self._clock = clock
+        self._remind = remind
+        self._begin = begin
+        self._fail = fail
+        self._forget = forget
+        self.waiting = 0
+        self._live: dict[str, LiveSession] = {}
+        self._wanted: OrderedDict[str, int] = OrderedDict()
+        self._is_sweeping = False
 
-    def fail(self, call_id: int, failure: DSPexError) -> None:
-        """End a call that was never admitted."""
-        self.link.send(encode(FAIL, call_id, None, {}, encode_failure(failure)))
+    def __len__(self) -> int:
+        return len(self._live)
 
-    def note(self, method: str, value: object) -> None:
-        """Tell the client something."""
-        self.link.send(encode(NOTE, 0, method, {}, encode_value(value)))
+    def live(self, session: str) -> LiveSession | None:
+        """A session that is here and has been read."""
+        found = self._live.get(session)
+        return found if found is not None and found.record is not None else None
 
-    def tell(self, level: str, event: str, fields: dict[str, object]) -> None:
-        """Tell a client what the log says, where it wants to know.
+    # Turns
 
-        Lines about a worker are events of the pool as well.
-        """
-        plain = {
-            name: value if isinstance(value, int | float) else str(value) for name, value in fields.items()
-        }
-        if "event" in self._notes and "worker" in fields:
-            self.note("pool.event", {"event": event, **plain})
-        if "log" in self._notes:
-            self.note("log.line", {"level": level, "event": event, **plain})
-
-    def drain(self) -> None:
-        """The server is to end: take no more calls; leave when the open ones have ended."""
-        if self.state is ConnectionState.OPEN:
-            self.state = move(CONNECTION, self.state, ConnectionEvent.GOODBYE)
-            self.call_ended()
-
-    def call_ended(self) -> None:
-        """One of its calls has had its outcome."""
-        if self.state is not ConnectionState.DRAINING or self.calls:
-            return
-        if self._goodbye_id is not None:
-            self.link.send(encode(REPLY, self._goodbye_id, None, {}, NIL))
-            self._goodbye_id = None
+    def enter(self, call: Call, session_id: str) -> None:
+        """A call wants the next turn."""
+        session = self._live.get(session_id)
+        is_new = session is None
+        if session is None:
+            session = self._add(session_id)
+        call.turn = Turn(session)
+        session.waiting[call] = None
+        self.waiting += 1
+        if is_new:
+            self._tasks.start(self._open_for_turns(session))
         else:
-            self.note("system.closing", {"code": "draining", "message": "the server was told to end"})
-        self._house.leave(self)
+            self._next(session)
 
-    # Methods that the supervisor answers itself
-
-    def _hello(self, envelope: Envelope, value: object) -> object:
-        if self.state is not ConnectionState.NEW:
-            raise error("handshake_repeated", "system.hello was called before on this connection")
-        self.state = move(CONNECTION, self.state, ConnectionEvent.HELLO)
-        try:
-            hello = read_hello(value)
-            welcome = self._house.greet(hello)
-        except DSPexError:
-            self.state = move(CONNECTION, self.state, ConnectionEvent.REFUSE)
-            raise
-        self.max_frame_bytes = hello.max_frame_bytes
-        self._notes = frozenset(hello.notes)
-        self.state = move(CONNECTION, self.state, ConnectionEvent.WELCOME)
-        return asdict(welcome)
-
-    def _info(self, envelope: Envelope, value: object) -> object:
-        _check_nothing(value)
-        return self._house.info()
-
-    def _goodbye(self, envelope: Envelope, value: object) -> object:
-        _check_nothing(value)
-        self.state = move(CONNECTION, self.state, ConnectionEvent.GOODBYE)
-        self._goodbye_id = envelope.id
-        self.call_ended()
-        return _LATER
-
-    def _get_program(self, envelope: Envelope, value: object) -> object:
-        _check_nothing(value)
-        meta: Meta = envelope.meta
-        program, version, record = self._switchboard.programs.resolve(
-            meta.get("program"), meta.get("version")
+    def _add(self, session_id: str) -> LiveSession:
+        session = self._live[session_id] = LiveSession(
+            id=session_id, used_s=self._clock(), wanted_worker=self._wanted.get(session_id)
         )
-        content = decode_value(record)
-        if not isinstance(content, dict):  # a worker wrote it
-            raise error("internal", f"the record of program {program!r} is no map")
-        content = cast("dict[str, object]", content)
-        return {"program": program, "version": version, **content}
+        if not self._is_sweeping:
+            self._is_sweeping = True
+            self._remind(SessionSweep(), self._clock() + SWEEP_S)
+        return session
 
-    def _list_programs(self, envelope: Envelope, value: object) -> object:
-        _check_nothing(value)
-        return self._switchboard.programs.list()
+    async def _open_for_turns(self, session: LiveSession) -> None:
+        with suppress(DSPexError):  # it has been told to all who wait
+            await self._open(session)
 
-    def _delete_program(self, envelope: Envelope, value: object) -> object:
-        _check_nothing(value)
-        program = envelope.meta.get("program")
-        self._switchboard.programs.delete(program)
-        self._switchboard.forget_program(str(program))
+    async def _open(self, session: LiveSession) -> None:
+        """Take up a session, and let those go on who wait for it.
+
+        Raises:
+            DSPexError: as `_take_up`.
+        """
+        try:
+            await self._take_up(session)
+        except DSPexError as failure:
+            self._drop(session, failure)
+            raise
+        while session.opening:
+            session.opening.pop().set_result(None)
+        self._next(session)
+
+    async def _take_up(self, session: LiveSession) -> None:
+        """Take the lease of a session and read it.
+
+        Raises:
+            DSPexError: `session_busy`, `unknown_session`, or what the store says.
+        """
+        try:
+            session.lease = await self._leases.take(session.id)
+        except Held as held:
+            raise busy(session.id, held.remaining_s) from None
+        except StoreError as failure:
+            raise to_wire_error(failure) from failure
+        session.leased_s = self._clock()
+        found = await self._find_for_all(session)
+        session.revision = found.revision
+        session.record = session_records.read_record(session.id, found.body)
+
+    async def _find_for_all(self, session: LiveSession) -> Record:
+        """Read a session, for those who come meanwhile once more: it may have been opened before they came.
+
+        Raises:
+            DSPexError: `unknown_session`, or what the store says.
+        """
+        while True:
+            calls, others = dict(session.waiting), list(session.opening)
+            found = await self._find(session.id)
+            if found is not None:
+                return found
+            if session.waiting.keys() <= calls.keys() and len(session.opening) == len(others):
+                raise unknown(session.id)
+            for call in [call for call in session.waiting if call in calls]:
+                self._wait_no_more(session, call)
+                self._fail(call, unknown(session.id))
+            for other in others:
+                session.opening.remove(other)
+                other.set_exception(unknown(session.id))
+
+    async def _find(self, session_id: str) -> Record | None:
+        try:
+            (found,) = await self._store.get([key_of(session_id)])
+        except StoreError as failure:
+            raise to_wire_error(failure) from failure
+        return found
+
+    def _next(self, session: LiveSession) -> None:
+        """Begin the next turn, if there is one and nothing is before it."""
+        if session.record is None or session.running is not None:
+            return
+        call = self._next_waiting(session)
+        if call is not None:
+            session.running = call
+            assert call.turn is not None
+            call.turn.number = session.record.turn + 1
+            call.wanted = Reference(session.record.program, session.record.version, None)
+            self._begin(call)
+
+    def _next_waiting(self, session: LiveSession) -> Call | None:
+        call = next(iter(session.waiting), None)
+        if call is not None:
+            self._wait_no_more(session, call)
+        return call
+
+    def _wait_no_more(self, session: LiveSession, call: Call) -> None:
+        del session.waiting[call]
+        self.waiting -= 1
+
+    def begin_storing(self, call: Call) -> None:
+        """The worker has answered: from now on a turn is kept also if its client gives it up."""
+        assert call.turn is not None
+        call.committed = call.turn.session.is_storing = True
+
+    async def store_turn(self, call: Call) -> None:
+        """Keep the checkpoint, so that the answer may go out.
+
+        Raises:
+            DSPexError: when there is none, or it could not be kept, or nobody knows whether it was.
+                The session is read again then before its next turn.
+        """
+        turn = call.turn
+        assert turn is not None
+        session = turn.session
+        try:
+            if turn.checkpoint is None:
+                raise error("internal", "a worker ended a turn without a checkpoint", maybe_executed=True)
+            await self._keep(session, turn, turn.checkpoint)
+        finally:
+            session.is_storing = False
+            if call.caller is None:  # its client has not waited for the store
+                self._turn_over(session, call)
+
+    async def _keep(self, session: LiveSession, turn: Turn, checkpoint: bytes) -> None:
+        try:
+            await self._store_checkpoint(session, turn, checkpoint)
+        except DSPexError as failure:
+            self._drop(session, failure)
+            raise in_the_middle(failure) from failure
+
+    async def _store_checkpoint(self, session: LiveSession, turn: Turn, checkpoint: bytes) -> None:
+        assert session.record is not None
+        if session.over is not None:
+            raise session.over
+        record = replace(session.record, turn=turn.number, checkpoint=checkpoint)
+        put = Put(
+            key=key_of(session.id),
+            body=session_records.write(session.id, record),
+            expect=session.revision,
+            ttl_s=record.ttl_s,
+        )
+        try:
+            (revision,) = await self._commit(session, put)
+        except Conflict as conflict:
+            # Since the lease is ours it is another life of it that is there, if any.
+            raise unknown(session.id) from conflict
+        except Fenced:
+            raise moved(session.id, IDLE_S) from None
+        except StoreError as failure:
+            raise to_wire_error(failure) from failure
+        session.record, session.revision = record, revision
+        turn.is_stored = True
+
+    async def _commit(self, session: LiveSession, change: Put | Delete) -> list[int]:
+        """Write a session that is ours."""
+        try:
+            return await self._store.commit([change], [session.fence])
+        except Fenced:
+            # Our lease may have been over, and be ours anew since.
+            loss = await self._take_again(session)
+            if loss is not None:
+                raise loss from None
+            return await self._store.commit([change], [session.fence])
+
+    def ended(self, call: Call) -> None:
+        """A call that wanted a turn has had its outcome."""
+        turn = call.turn
+        if turn is None:
+            return
+        if call in turn.session.waiting:
+            self._wait_no_more(turn.session, call)
+        elif not turn.session.is_storing:
+            self._turn_over(turn.session, call)
+
+    def _turn_over(self, session: LiveSession, call: Call) -> None:
+        if session.running is not call:
+            return  # it was not kept, and its session is dropped
+        session.running = None
+        session.used_s = self._clock()
+        if call.worker is not None:
+            session.worker = call.worker.number
+        if session.waiting:
+            self._tasks.start(self._go_on(session))
+
+    async def _go_on(self, session: LiveSession) -> None:
+        """Begin the next turn, but not in the middle of something.
+
+        When the time of a hundred calls is over in the same moment, each would begin when the one
+        before has ended, only to end as well.
+        """
+        self._next(session)
+
+    def _drop(self, session: LiveSession, failure: DSPexError) -> None:
+        """It is not ours to go on with: whoever waits is told, and the next call reads it again."""
+        if self._live.get(session.id) is not session:
+            return  # it was ended before, in the middle of a turn
+        session.over = failure
+        # Taken again it has another epoch: no write of which nobody knows can come after that.
+        self._give_back(session)
+        self._forget(session.id)
+        while session.opening:
+            session.opening.pop().set_exception(for_others(failure))
+        while (call := self._next_waiting(session)) is not None:
+            self._fail(call, for_others(failure))
+        running = session.running
+        if running is not None and running.caller is not None and not session.is_storing:
+            # It would be made for nothing, and beside the turns that may come next.
+            self._fail(running, for_others(failure) if running.worker is None else in_the_middle(failure))
+
+    # Leases
+
+    def sweep(self) -> None:
+        """Renew the leases of sessions in use, and give the others back."""
+        now_s = self._clock()
+        for session in list(self._live.values()):
+            if session.is_idle and now_s - session.used_s > IDLE_S:
+                self._give_back(session)
+            elif session.record is not None and now_s - session.leased_s > RENEW_S:
+                session.leased_s = now_s  # not again in the next sweep
+                self._tasks.start(self._renew(session))
+        self._is_sweeping = bool(self._live)
+        if self._is_sweeping:
+            self._remind(SessionSweep(), now_s + SWEEP_S)
+
+    def _give_back(self, session: LiveSession) -> None:
+        del self._live[session.id]
+        if session.lease is not None:
+            self._leases.give_back(session.id)
+
+    async def _renew(self, session: LiveSession) -> None:
+        try:
+            loss = await self._take_again(session)
+        except (StoreError, DSPexError):
+            return  # the next commit finds out whether it is still ours
+        if loss is not None and not session.is_storing:  # else the store says what becomes of that
+            self._drop(session, loss)
+
+    async def _take_again(self, session: LiveSession) -> DSPexError | None:
+        """Have a session for longer.
+
+        Returns:
+            Why it is not ours to go on with: another server has it, has had it, or it is no more.
+
+        Raises:
+            StoreError, DSPexError: what the store says.
+        """
+        assert session.lease is not None
+        try:
+            lease = await self._leases.take(session.id)
+        except Held:
+            return moved(session.id, IDLE_S)
+        if lease.epoch != session.lease.epoch:
+            loss = await self._find_loss(session)
+            if loss is not None:
+                return loss
+        session.lease = lease
         return None
 
-    # Faults and the end
+    async def _find_loss(self, session: LiveSession) -> DSPexError | None:
+        """What others have made of a session while its lease was over. Now nobody can."""
+        assert session.record is not None
+        found = await self._find(session.id)
+        if found is None:
+            return unknown(session.id)
+        if session_records.read_record(session.id, found.body).life != session.record.life:
+            return unknown(session.id)  # what there is has only its id
+        return None if found.revision == session.revision else moved(session.id, IDLE_S)
 
-    def _oversized(self, frame: Oversized) -> None:
-        limit = self.link.max_frame_bytes
-        fault = WireError(
-            "frame_too_large",
-            f"a frame of {frame.length} bytes; the limit is {limit}",
-            details={"length": frame.length, "limit": limit},
-        )
+    def release_all(self) -> list[Coroutine[object, object, None]]:
+        """The server ends: what gives every lease back."""
+        self._live.clear()
+        return self._leases.release_all()
+
+    # What is asked of a session beside its turns
+
+    async def taken_up(self, session_id: str) -> LiveSession:
+        """A session that is ours, be it read for this.
+
+        Raises:
+            DSPexError: as when a turn is wanted.
+        """
+        session = self._live.get(session_id)
+        if session is None:
+            session = self._add(session_id)
+            await self._open(session)
+        elif session.record is None:
+            opened: Promise[None] = self._tasks.promise()
+            session.opening.append(opened)
+            await opened
+        session.used_s = self._clock()
+        return session
+
+    async def move(self, session_id: str, worker: int) -> None:
+        """Have the next turns of a session in a worker, as long as that has room.
+
+        Args:
+            session_id: Which.
+            worker: The worker's number.
+
+        Raises:
+            DSPexError: as when a turn is wanted.
+        """
+        session = await self.taken_up(session_id)
+        session.wanted_worker = self._wanted[session_id] = worker
+        self._wanted.move_to_end(session_id)
+        if len(self._wanted) > MAX_WANTED:
+            self._wanted.popitem(last=False)
+
+    async def read(self, session_id: str) -> SessionRecord:
+        """A session as it was last stored, whoever makes its turns.
+
+        Raises:
+            DSPexError: `unknown_session`, or what the store says.
+        """
+        session = self.live(session_id)
+        if session is not None and session.record is not None:
+            return session.record
+        found = await self._find(session_id)
+        if found is None:
+            raise unknown(session_id)
+        return session_records.read_record(session_id, found.body)
+
+    async def create(
+        self, session_id: str, record: SessionRecord, operation: str, write: Write | None
+    ) -> tuple[str, SessionRecord]:
+        """Store a new session, once.
+
+        Args:
+            session_id: The id wanted.
+            record: It.
+            operation: A word for it; part of what a write with an id is.
+            write: What the client calls this write.
+
+        Returns:
+            The session's id, and what it began as: those of the first time, where the write was
+            made before.
+
+        Raises:
+            DSPexError: `session_exists`, `write_id_reused`, or what the store says.
+        """
+        body = session_records.write(session_id, record)
+        changes = [Put(key=key_of(session_id), body=body, expect=0, ttl_s=record.ttl_s)]
+        if write is not None:
+            begun = session_records.write(session_id, replace(record, checkpoint=session_records.EMPTY))
+            changes.append(remember(write, operation, (session_id, record.turn), begun))
         try:
-            envelope = decode_envelope(frame.head)
-        except WireError:
-            self._fault(fault)
-            return
-        if envelope.kind == CALL and envelope.id not in self.calls:
-            self.fail(envelope.id, fault)
-        elif envelope.kind in (REPLY, FAIL):
-            callbacks.answer(
-                self, envelope._replace(kind=FAIL), encode_failure(error("function_failed", fault.message))
-            )
-        else:
-            self._fault(fault)
+            await self._store.commit(changes)
+        except Conflict:
+            made = None if write is None else await self.made_before(write, operation)
+            if made is None:
+                raise exists(session_id) from None
+            return made
+        except StoreError as failure:
+            raise to_wire_error(failure) from failure
+        former = self.live(session_id)
+        if former is not None and former.record is not None and former.record.life != record.life:
+            self._drop(former, unknown(session_id))  # its time was over, and nobody has noticed here
+        return session_id, record
 
-    def _fault(self, fault: WireError) -> None:
-        """Answer a frame that broke a rule; the connection goes on."""
-        self._switchboard.counters.failed += 1
-        call_id = fault.details.get("id")
-        if fault.details.get("kind") == CALL and isinstance(call_id, int) and call_id not in self.calls:
-            self.fail(call_id, fault)
-        else:
-            self.note(
-                "system.fault", {"code": fault.code, "message": fault.message, "details": dict(fault.details)}
-            )
+    async def made_before(self, write: Write, operation: str) -> tuple[str, SessionRecord] | None:
+        """What `create` made of a write; None when it has made nothing.
 
-    def _drained(self) -> None:
-        if not self.is_clogged:
-            self.link.start()
-            self._switchboard.client_reads_again(self)
+        Raises:
+            DSPexError: `write_id_reused`, or what the store says.
+        """
+        with told:
+            (found,) = await self._store.get([write_key(write.id)])
+        answer = None if found is None else first_answer(write, operation, found.body)
+        if found is None or answer is None:
+            return None
+        session_id = answer[0]
+        return session_id, session_records.read_record(session_id, first_detail(write, operation, found.body))
 
-    def _ended(self, reason: WireError | None) -> None:
-        if reason is not None:
-            self.note("system.closing", {"code": reason.code, "message": reason.message})
-        self.state = ConnectionState.CLOSED
-        self._switchboard.client_gone(self)
-        self._house.lost(self)
+    async def close(self, session_id: str) -> None:
+        """Forget a session.
 
-
-def _check_nothing(value: object) -> None:
-    read(Nothing, {} if value is None else value)
-
-
-class _Later:
-    """The result of a local method that answers by itself."""
-
-
-_LATER = _Later()
+        Raises:
+            DSPexError: as when a turn is wanted.
+        """
+        session = await self.taken_up(session_id)
+        try:
+            await self._commit(session, Delete(key=key_of(session_id)))
+        except Fenced:
+            self._drop(session, moved(session_id, IDLE_S))
+            raise moved(session_id, IDLE_S) from None
+        except DSPexError as loss:
+            self._drop(session, loss)
+            raise
+        except StoreError as failure:
+            # Who is in the middle of a turn goes on: where it is closed all the same that is found out then.
+            if session.is_idle and self._live.get(session_id) is session:
+                self._give_back(session)
+            raise to_wire_error(failure) from failure
+        self._wanted.pop(session_id, None)
+        self._drop(session, unknown(session_id))

@@ -21,6 +21,7 @@ from dspex_protocol import CALL, FAIL, NIL, NOTE, REPLY, decode_envelope, decode
 from dspex_protocol.frame import HEADER_BYTES
 
 from .logs import Log
+from .ports import Process
 from .processes import kill_group
 from .stderr_tail import StderrTail
 
@@ -107,7 +108,7 @@ def exit_reason(code: int) -> str:
 class _Request:
     """A worker that is wanted."""
 
-    started: Callable[[ChildProcess, int], None]
+    started: Callable[[Process, int], None]
     failed: Callable[[str], None]
 
 
@@ -176,7 +177,7 @@ class Spawner:
         if self._use_zygote and self._zygote is None and not self._closed:
             self._start_zygote()
 
-    def spawn(self, started: Callable[[ChildProcess, int], None], failed: Callable[[str], None]) -> None:
+    def spawn(self, started: Callable[[Process, int], None], failed: Callable[[str], None]) -> None:
         """Ask for a process.
 
         Args:
@@ -297,7 +298,11 @@ class Spawner:
             self._log.info("zygote_ready", **message.meta)
             self._serve_requests()
         elif message.kind == NOTE and message.method == "zygote.unfit":
-            self._zygote_on_trial = False  # its imports will be the same in a minute
+            # One that is unfit after its imports will be so in a minute too. What happened to
+            # one that had been ready need not happen to the next: it is tried after the death.
+            self._zygote_on_trial = self._zygote_ready
+            self._zygote_ready = False
+            self._drop_forks()  # it forks no more
             self._give_up_zygote(str(message.meta.get("reason")))
         elif message.kind in (REPLY, FAIL):
             self._forked(message.id, message.meta.get("pid"), payload)
@@ -412,6 +417,9 @@ class Spawner:
             self._loop.remove_reader(self._control.fileno())
             self._control.close()
             self._control = None
+        self._drop_forks()
+
+    def _drop_forks(self) -> None:
         for fork in self._in_flight.values():
             fork.drop()
         self._in_flight.clear()

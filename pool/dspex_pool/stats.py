@@ -17,6 +17,8 @@ class Counters:
         repeated: Calls given to another worker because theirs had died.
         worker_deaths: Workers that died after they were ready.
         stuck: Workers killed because a call that was given up did not end.
+        shed: Calls taken out of the queue: too old, or displaced by another tenant's.
+        bloated: Workers killed because their memory had grown beyond the hard limit.
     """
 
     replied: int = 0
@@ -26,6 +28,8 @@ class Counters:
     repeated: int = 0
     worker_deaths: int = 0
     stuck: int = 0
+    shed: int = 0
+    bloated: int = 0
 
     def snapshot(self) -> dict[str, int]:
         """As plain values."""

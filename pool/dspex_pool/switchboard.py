@@ -1,11 +1,12 @@
 """The switchboard: every open call, and what each frame, death and moment does to it.
 
 No I/O and no clock of its own: frames go to links that it is given, `clock` tells the
-time, `wake_at` asks to be called again. Payloads pass through as bytes.
+time, `wake_at` asks to be called again. Payloads pass through as bytes. Where calls run is
+`placing.py`'s, how they end `outcomes.py`'s.
 
-    Session ──admit──► waiting ──► Worker.calls ──outcome──► Session
+    Connection ──admit──► Placing ──► Worker.calls ──Outcomes──► Connection
                           ▲             │
-                          └─ put back ──┴─ worker_lost
+                          └── again ────┴─ worker_lost
 """
 
 from __future__ import annotations
@@ -37,14 +38,23 @@ from dspex_protocol.states import CallEvent, CallState, move
 
 from . import callbacks, endings
 from .admission import Admission
-from .calls import AfterDeath, Call, Caller, after_death
+from .calls import Call, Caller, WorkerDeath
 from .config import Config
 from .deadlines import DeadlineWheel
-from .dispatch import least_loaded, retry_after_ms
+from .deaths import ALONE, AfterDeath, after_death, count_suspects, is_suspect
+from .dispatch import retry_after_ms
+from .fetching import StaleCheck
+from .lanes import Lane
+from .library.library import Library
 from .lifecycle import WorkerEvent
-from .programs import ProgramTable
-from .stats import Counters, Throughput
-from .waiting import WaitingCalls
+from .outcomes import Outcomes
+from .placing import Placing, PoolLoad
+from .ports import Stored
+from .quarantine import Quarantine
+from .retry_budget import RetryBudget, capacity_of
+from .sessions import SessionSweep
+from .stored_calls import StoredCalls
+from .stored_operations import STORED_METHODS
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -53,11 +63,18 @@ if TYPE_CHECKING:
 
 # A cancelled call is answered by then, whether its worker has stopped or not.
 CANCEL_ANSWER_S: Final = 0.04
-NO_LIMIT: Final = 1 << 30
 # A worker may fill this much of an answer's envelope (ours fill about 200 bytes); the rest is
 # for what the switchboard puts in.
 MAX_WORKER_ENVELOPE_BYTES: Final = 2048
 MAX_WORKER_META_ENTRIES: Final = 32
+FROM_OUTSIDE: Final = "SIGKILL"
+"""How a worker ends that we did not kill, and that did not crash: an operator's doing, or the kernel's.
+
+One call is refused after two of them, since it may be why; but that is no ground to refuse
+every call that is equal to it.
+"""
+MAX_CONTROL_CALLS: Final = 64
+"""Calls in the control lane that a client may have open: they go beyond every other limit."""
 
 
 class CancelAnswer:
@@ -83,8 +100,12 @@ class Switchboard:
     """All calls of all clients.
 
     Attributes:
-        programs: Stored programs.
-        counters: What has happened so far.
+        library: Stored programs.
+        stored: Calls that need the store.
+        placing: Where calls run, and those that wait.
+        outcomes: How calls have ended so far.
+        quarantine: Calls that are refused since workers died under them.
+        budget: What repeats may cost.
     """
 
     def __init__(
@@ -94,73 +115,136 @@ class Switchboard:
         wake_at: Callable[[float], None],
         dirty: list[Link],
         log: Log,
+        stored: Stored,
     ) -> None:
         self._config = config
         self._clock = clock
         self._wake_at = wake_at
         self._dirty = dirty
         self._log = log
-        self._workers: list[Worker] = []
-        self._waiting = WaitingCalls()
-        self._wheel: DeadlineWheel[Call | CancelAnswer | StuckCheck] = DeadlineWheel()
-        self._open_bytes = 0
+        self._wheel: DeadlineWheel[object] = DeadlineWheel()
         self._broken: DSPexError | None = None
-        self._throughput = Throughput()
-        self.programs = ProgramTable()
-        self._admission = Admission(self.programs, config.default_deadline_ms)
-        self.counters = Counters()
+        self.library = Library(
+            stored.store,
+            clock=clock,
+            wall_ms=stored.wall_ms,
+            new_id=stored.new_id,
+            apart=stored.tasks.apart,
+        )
+        self.placing = Placing(config, clock)
+        self.outcomes = Outcomes(clock, self._wheel)
+        self.quarantine = Quarantine()
+        self.budget = RetryBudget(capacity_of(config.workers, config.calls_per_worker))
+        self._admission = Admission(self.library, self.placing.tenants, config.default_deadline_ms)
+        self.stored = StoredCalls(
+            stored,
+            self.library,
+            self.placing,
+            self.outcomes,
+            clock=clock,
+            log=log,
+            remind=self._wheel.add,
+            check_room=self._check_room,
+            give_up=self._give_up,
+            flush=self.flush,
+        )
+        self.outcomes.on_closed = self._closed
 
     # From clients
 
-    def admit(self, session: Caller, envelope: Envelope, payload: bytes) -> None:
+    def admit(self, caller: Caller, envelope: Envelope, payload: bytes) -> None:
         """Take a call that a worker is to run.
 
         Raises:
             DSPexError: when it cannot be taken; nothing has changed then.
         """
-        call = self._admission.read(session, envelope, payload, self._clock())
-        if not call.depth:
-            self._check_room(payload)
-        session.calls[call.id] = call
-        self._open_bytes += len(payload)
-        self._wheel.add(call, call.deadline_s)
-        if call.depth:
-            self._start_nested(call)
-        elif session.is_clogged:
-            self._waiting.hold(call)
-        elif self._waiting.startable or not self._start(call):
-            self._waiting.add(call)
+        now_s = self._clock()
+        call = self._admission.read(caller, envelope, payload, now_s)
+        if len(self.quarantine) and (repro := self.quarantine.refuses(call, now_s)):
+            raise endings.quarantined(call, repro)
+        if self.stored.needs(call) and self.stored.is_full and not call.depth:
+            raise self._overloaded(f"{self.stored.waiting} calls wait for the store or for their turn")
+        if call.lane is Lane.CONTROL:
+            self._check_controls(caller)
+        elif call.method in STORED_METHODS:
+            self._check_bytes(call, now_s)  # it takes no place itself; what is done for it may
+        elif not call.depth:
+            self._check_room(call, now_s)
+        self.outcomes.open(call)
+        if not self.stored.takes(call):
+            self.placing.place(call, is_held=caller.is_clogged)
 
-    def _check_room(self, payload: bytes) -> None:
-        if self._broken is not None and not self._workers:
+    def _check_controls(self, caller: Caller) -> None:
+        if sum(call.lane is Lane.CONTROL for call in caller.calls.values()) >= MAX_CONTROL_CALLS:
+            raise self._overloaded(f"{MAX_CONTROL_CALLS} calls of this client in the control lane are open")
+
+    def _check_room(self, call: Call, now_s: float) -> None:
+        if self._broken is not None and not self.placing.workers:
             # Raised again and again, it would collect the stack of each time.
             raise self._broken.with_traceback(None)
-        full = len(self._waiting) >= self._config.max_queue and not self._has_room()
-        if full or self._open_bytes + len(payload) > self._config.max_open_bytes:
-            self.counters.overloaded += 1
-            after_ms = retry_after_ms(len(self._waiting), self._throughput.per_s(self._clock()))
-            what = f"{len(self._waiting)} calls wait" if full else f"open calls hold {self._open_bytes} bytes"
-            raise error("overloaded", f"the server is full: {what}", retry_after_ms=after_ms)
+        self._check_bytes(call, now_s)
+        if (
+            len(self.placing.waiting) + self.stored.fetching >= self._max_waiting
+            and not self.placing.has_room_for(call)
+            and not self._push_out(call)
+        ):
+            raise self._overloaded(f"{len(self.placing.waiting)} calls wait")
 
-    def _has_room(self) -> bool:
-        return least_loaded(self._workers, self._config.calls_per_worker) is not None
+    def _check_bytes(self, call: Call, now_s: float) -> None:
+        open_bytes = self.outcomes.open_bytes
+        limit = self._config.max_open_bytes
+        if not self.placing.tenants.may_open(call.tenant, len(call.payload), open_bytes, limit, now_s):
+            raise self._overloaded(f"open calls hold {open_bytes} bytes")
 
-    def cancel(self, session: Caller, call_id: int) -> None:
+    @property
+    def _max_waiting(self) -> int:
+        # Where there is no worker at all, workers are started for those that wait.
+        return self._config.max_queue or int(not self.placing.workers)
+
+    def _overloaded(self, what: str) -> DSPexError:
+        self.outcomes.counters.overloaded += 1
+        return error("overloaded", f"the server is full: {what}", retry_after_ms=self._retry_after_ms())
+
+    def _retry_after_ms(self) -> int:
+        return retry_after_ms(len(self.placing.waiting), self.outcomes.throughput.per_s(self._clock()))
+
+    def _push_out(self, call: Call) -> bool:
+        """A tenant with many calls in a full queue gives way to one with few."""
+        displaced = self.placing.waiting.make_room(call.tenant)
+        if displaced is None:
+            return False
+        self._shed(displaced, "another tenant's call needed its place in the queue")
+        return True
+
+    def _shed(self, call: Call, why: str) -> None:
+        self.outcomes.counters.shed += 1
+        waited_s = self._clock() - call.received_s
+        self.outcomes.fail(call, endings.shed(call, waited_s, why, self._retry_after_ms()))
+
+    def shed_aged(self) -> None:
+        """Answer the interactive calls that have waited too long: nobody waits for them any more."""
+        limit_s = self._config.max_queue_s
+        waiting = self.placing.waiting
+        while (call := waiting.oldest(Lane.INTERACTIVE)) and self._clock() - call.received_s > limit_s:
+            waiting.remove(call)
+            self._shed(call, f"it waited longer than {limit_s:g} s")
+        self.flush()
+
+    def cancel(self, caller: Caller, call_id: int) -> None:
         """The client gives a call up."""
-        call = session.calls.get(call_id)
+        call = caller.calls.get(call_id)
         if call is None or call.state is not CallState.OPEN:
             return
         call.state = move(CALL_TABLE, call.state, CallEvent.CANCEL)
-        if self._waiting.remove(call):
-            self._fail(call, endings.cancelled(call, "queued"))
+        if self.placing.waiting.remove(call) or call.worker is None:
+            self._give_up(call, endings.cancelled(call, "queued"))
             return
-        assert call.worker is not None
         call.worker.link.send(encode(CANCEL, call.worker_id, None, {}, NIL))
         self._wheel.add(CancelAnswer(call), self._clock() + CANCEL_ANSWER_S)
 
-    def add_credit(self, session: Caller, call_id: int, meta: Meta) -> None:
+    def add_credit(self, caller: Caller, call_id: int, meta: Meta) -> None:
         """The client takes more items. A malformed credit is no credit."""
-        call = session.calls.get(call_id)
+        call = caller.calls.get(call_id)
         count = meta.get("n")
         if call is None or type(count) is not int or not 1 <= count <= 1_000_000:
             return
@@ -168,77 +252,20 @@ class Switchboard:
         if call.worker is not None:
             call.worker.link.send(encode(CREDIT, call.worker_id, None, {"n": count}, NIL))
 
-    def client_gone(self, session: Caller) -> None:
+    def client_gone(self, caller: Caller) -> None:
         """Give up all that this client had asked for."""
-        for call in list(session.calls.values()):
+        for call in list(caller.calls.values()):
             self._abandon(call)
-            self._close(call)
+            self.outcomes.close(call)
 
-    # To workers
-
-    def _start(self, call: Call, limit: int | None = None) -> bool:
-        worker = least_loaded(self._workers, limit or self._config.calls_per_worker)
-        if worker is None:
-            return False
-        self._send(call, worker)
-        return True
-
-    def _start_nested(self, call: Call) -> None:
-        # Its parent occupies a place already: behind a limit or a queue it could wait for
-        # itself. So it gets a place beyond the limit.
-        if not self._start(call, NO_LIMIT):
-            self._waiting.put_back(call)
-
-    def _send(self, call: Call, worker: Worker) -> None:
-        call.sent_s = self._clock()
-        call.attempt += 1
-        if call.record is not None:
-            self._provide(worker, call.record)
-        worker_id = worker.take(call)
-        meta = call.meta
-        if "deadline_ms" in meta:
-            meta = meta | {"deadline_ms": max(1, int((call.deadline_s - call.sent_s) * 1000))}
-        if call.credit and meta.get("credit") and meta["credit"] != call.credit:  # more came while it waited
-            meta = meta | {"credit": call.credit}
-        worker.link.send(encode(CALL, worker_id, call.worker_method, meta, call.payload))
-
-    def _provide(self, worker: Worker, record: tuple[str, int, bytes]) -> None:
-        """Send a stored program ahead of the first call that needs it."""
-        program, version, content = record
-        # By identity: an id that was deleted may come to mean another, from version 1 again.
-        if worker.programs.get((program, version)) is not content:
-            worker.programs[program, version] = content
-            worker.last_id += 1
-            meta: Meta = {"program": program, "version": version}
-            worker.link.send(encode(CALL, worker.last_id, "program.load", meta, content))
-
-    def forget_program(self, program: str) -> None:
-        """A program was deleted: keep its records no longer."""
-        for worker in self._workers:
-            worker.programs = {
-                known: record for known, record in worker.programs.items() if known[0] != program
-            }
+    def client_reads_again(self, caller: Caller) -> None:
+        """A client that had not read has caught up."""
+        self.placing.resume(caller)
+        self.flush()
 
     def pump(self) -> None:
         """Start what waits, as far as there is room."""
-        while (call := self._waiting.first()) is not None:
-            session = call.session
-            assert session is not None
-            if session.is_clogged and not call.depth:
-                self._waiting.remove(call)
-                self._waiting.hold(call)
-                continue
-            worker = least_loaded(self._workers, NO_LIMIT if call.depth else self._config.calls_per_worker)
-            if worker is None:
-                break
-            self._waiting.remove(call)
-            self._send(call, worker)
-
-    def client_reads_again(self, session: Caller) -> None:
-        """A client that had not read has caught up."""
-        self._waiting.resume(session)
-        self.pump()
-        self.flush()
+        self.placing.pump()
 
     # From workers
 
@@ -246,16 +273,24 @@ class Switchboard:
         """A worker has answered hello."""
         self._broken = None
         self._admission.methods = worker.methods
-        self._workers.append(worker)
-        self.pump()
+        self.placing.add_worker(worker)
+        self.flush()
+
+    def worker_drains(self, worker: Worker) -> None:
+        """It gets no more calls; those that it has end there."""
+        self.placing.remove_worker(worker)
+
+    def worker_returns(self, worker: Worker) -> None:
+        """One that drained takes calls again."""
+        self.placing.return_worker(worker)
         self.flush()
 
     def no_workers(self, reason: DSPexError) -> None:
         """Workers do not start: tell all who wait."""
         self._broken = reason
-        if not self._workers:
-            for call in self._waiting.drain():
-                self._fail(call, reason)
+        if not self.placing.workers:
+            for call in self.placing.waiting.drain():
+                self.outcomes.fail(call, reason)
         self.flush()
 
     def take_from_worker(self, worker: Worker, bodies: list[bytes | Oversized]) -> None:
@@ -263,6 +298,8 @@ class Switchboard:
         for body in bodies:
             if isinstance(body, Oversized):
                 self._oversized(worker, body)
+                if worker.link.closed:
+                    break
                 continue
             try:
                 envelope = decode_envelope(body)
@@ -282,7 +319,7 @@ class Switchboard:
                 self._item(worker, envelope, body)
             else:
                 self._other(worker, envelope, body)
-        self.pump()
+        self.placing.pump()
         self.flush()
 
     def _other(self, worker: Worker, envelope: Envelope, body: bytes) -> None:
@@ -294,6 +331,8 @@ class Switchboard:
             up_to = envelope.meta.get("up_to")
             if isinstance(up_to, int):
                 worker.started_up_to = max(worker.started_up_to, up_to)
+        elif envelope.method == "session.checkpoint":
+            self.stored.keep_checkpoint(worker, envelope, body[envelope.payload_at :])
 
     def _oversized(self, worker: Worker, frame: Oversized) -> None:
         """A frame that is longer than any client accepts ends what it is about."""
@@ -308,122 +347,105 @@ class Switchboard:
             return
         call = worker.calls.get(envelope.id)
         if envelope.kind in (REPLY, FAIL):
-            worker.release(envelope.id)
-            if call is not None and call.session is not None:
-                self._fail(call, failure)
-        elif envelope.kind == ITEM and call is not None and call.session is not None:
+            self.placing.release(worker, envelope.id)
+            if call is not None and call.caller is not None:
+                self.outcomes.fail(call, failure)
+        elif envelope.kind == ITEM and call is not None and call.caller is not None:
             self._give_up(call, failure)
 
     def _distrust(self, worker: Worker, reason: str) -> None:
+        """It is not listened to any more: what it says next would be about frames that were dropped."""
         self._log.error("worker_broke_protocol", worker=worker.number, reason=reason)
+        worker.doubt()
+        worker.move(WorkerEvent.DRAIN)  # it may take a moment to die
+        worker.link.close()
+        worker.cause = "it broke the protocol"
         worker.process.kill()
 
     def _ended(self, worker: Worker, envelope: Envelope, body: bytes) -> None:
-        call = worker.release(envelope.id)
-        if call is None or call.session is None:
+        call = self.placing.release(worker, envelope.id)
+        if call is None or call.caller is None:
             return  # the answer to a program.load, or to a call that was given up
-        self._throughput.count += 1
         payload = body[envelope.payload_at :]
-        if envelope.kind == FAIL:
-            if call.state is CallState.CANCELLING:
-                self._fail(call, endings.cancelled(call, "asked"), envelope.meta)
-            else:
-                self._answer(call, FAIL, envelope.meta, payload)
-            return
-        if call.conclude is not None:
-            try:
-                payload = call.conclude(envelope.meta, payload)
-            except DSPexError as refusal:
-                self._fail(call, refusal)
+        if envelope.kind == REPLY:
+            self.budget.earn()
+            if call.turn is not None:
+                self.stored.end_turn(call, worker, envelope, payload)
                 return
-        self._answer(call, REPLY, envelope.meta, payload)
-
-    def _answer(self, call: Call, kind: int, meta: Meta, payload: bytes) -> None:
-        """Send the one outcome of a call."""
-        session = call.session
-        assert session is not None
-        if call.worker is not None:
-            meta["worker"] = call.worker.number
-            meta["queue_ms"] = round((call.sent_s - call.received_s) * 1000, 3)
-        meta["attempt"] = max(1, call.attempt)
-        if call.record is not None:
-            meta["program"], meta["version"] = call.record[0], call.record[1]
-        frame = encode(kind, call.id, None, meta, payload)
-        if len(frame) - HEADER_BYTES > session.max_frame_bytes:
-            kind = FAIL
-            failure = endings.too_large(len(frame) - HEADER_BYTES, session.max_frame_bytes)
-            frame = encode(FAIL, call.id, None, {}, encode_failure(failure))
-        if kind == REPLY:
-            self.counters.replied += 1
-        else:
-            self.counters.failed += 1
-        session.link.send(frame)
-        self._close(call)
-
-    def _fail(self, call: Call, failure: DSPexError, meta: Meta | None = None) -> None:
-        self._answer(call, FAIL, meta or {}, encode_failure(failure))
-
-    def _close(self, call: Call) -> None:
-        """Forget a call that has had its outcome. Its worker may still be at it."""
-        session = call.session
-        assert session is not None
-        call.state = CallState.ENDED
-        call.session = None
-        del session.calls[call.id]
-        self._open_bytes -= len(call.payload)
-        self._wheel.remove(call)
-        callbacks.end_with(call, session)
-        session.call_ended()
+        self.outcomes.relay(call, envelope, payload)
 
     def _item(self, worker: Worker, envelope: Envelope, body: bytes) -> None:
         call = worker.calls.get(envelope.id)
-        if call is None or call.session is None:
+        if call is None or call.caller is None:
             return
         if envelope.meta.get("seq") != call.next_seq or call.credit <= 0:
             self._give_up(call, endings.out_of_turn(worker))
             return
         frame = encode(ITEM, call.id, None, envelope.meta, body[envelope.payload_at :])
-        limit = call.session.max_frame_bytes
+        limit = call.caller.max_frame_bytes
         if len(frame) - HEADER_BYTES > limit:
             self._give_up(call, endings.too_large(len(frame) - HEADER_BYTES, limit))
             return
         call.next_seq += 1
         call.credit -= 1
         call.committed = True
-        call.session.link.send(frame)
+        call.caller.link.send(frame)
 
     # Deaths
 
     def worker_lost(self, worker: Worker, reason: str) -> None:
-        """A worker has died: each of its calls is sent again, repeated, or failed."""
-        if worker in self._workers:
-            self._workers.remove(worker)
-        self.counters.worker_deaths += 1
-        for worker_id, call in worker.calls.items():
+        """A worker has ended: each of its calls is sent again, repeated, or failed."""
+        self.placing.remove_worker(worker)
+        self.outcomes.counters.worker_deaths += worker.ready_s > 0 and not worker.let_go
+        calls = self.placing.release_all(worker)
+        suspects = count_suspects(call for _, call in calls)
+        for worker_id, call in calls:
             if call.worker is worker:
-                self._bereave(call, worker_id, worker, reason)
-        worker.calls.clear()
-        self.pump()
+                started = worker_id <= worker.started_up_to
+                self._bereave(call, worker, reason, started=started, suspects=suspects)
+        self.placing.pump()
         self.flush()
 
-    def _bereave(self, call: Call, worker_id: int, worker: Worker, reason: str) -> None:
-        started = worker_id <= worker.started_up_to
-        fate = after_death(call, started=started, has_effects=call.worker_method in worker.effects)
-        if fate is AfterDeath.DROP:
-            return
-        if call.state is CallState.CANCELLING:
-            self._fail(call, endings.cancelled(call, "asked"))
-            return
-        call.deaths += started
+    def _bereave(self, call: Call, worker: Worker, reason: str, *, started: bool, suspects: int) -> None:
+        fate = after_death(
+            call,
+            started=started,
+            has_effects=call.method in worker.effects,
+            innocent=worker.innocent_end,
+            suspects_beside=suspects - is_suspect(call),
+            may_repeat=self.budget.allows,
+        )
+        if not worker.innocent_end:
+            call.deaths += started
+            call.died_under += (WorkerDeath(worker=worker.number, reason=reason),)
         match fate:
+            case AfterDeath.DROP:
+                pass
+            case AfterDeath.CANCELLED:
+                self.outcomes.fail(call, endings.cancelled(call, "asked"))
             case AfterDeath.FAIL:
-                self._fail(call, endings.died_under(call, worker.number, reason))
+                self.outcomes.fail(call, endings.died_under(call, worker.number, reason))
+            case AfterDeath.SPENT:
+                self.outcomes.fail(call, endings.budget_spent(call, worker.number, reason))
             case AfterDeath.POISONED:
-                self._fail(call, endings.poisoned(call, reason))
+                self._poison(call, reason)
             case _:
-                self.counters.repeated += 1
-                call.worker = None
-                self._waiting.put_back(call)
+                self._send_again(call, fate)
+
+    def _send_again(self, call: Call, fate: AfterDeath) -> None:
+        self.outcomes.counters.repeated += 1
+        if fate in (AfterDeath.REPEAT, AfterDeath.REPEAT_ALONE):
+            self.budget.spend()
+        call.alone = call.alone or fate in ALONE
+        self.placing.again(call)
+
+    def _poison(self, call: Call, reason: str) -> None:
+        """Refuse a call; and its like from now on, unless somebody outside killed all those workers."""
+        repro = None
+        if any(death.reason != FROM_OUTSIDE for death in call.died_under):
+            repro = self.quarantine.add(call, call.died_under, self._clock())
+            self._log.error("quarantined", fingerprint=repro.fingerprint, method=call.method, reason=reason)
+        self.outcomes.fail(call, endings.poisoned(call, repro, reason))
 
     # Time
 
@@ -432,36 +454,51 @@ class Switchboard:
         now_s = self._clock()
         for thing in self._wheel.due(now_s):
             match thing:
-                case Call() if thing.session is not None:  # else what was due with it ended it
+                case Call() if thing.caller is not None:  # else what was due with it ended it
                     self._deadline_passed(thing)
                 case CancelAnswer(call=call) if call.state is CallState.CANCELLING:
                     self._give_up(call, endings.cancelled(call, "left"))
                 case StuckCheck(worker=worker, worker_id=worker_id) if worker_id in worker.calls:
-                    self.counters.stuck += 1
-                    self._log.warning("worker_stuck", worker=worker.number, after_s=self._config.grace_s)
-                    worker.move(WorkerEvent.DRAIN)  # it may take a moment to die
-                    worker.process.kill()
+                    self._kill_stuck(worker)
+                case StaleCheck():
+                    self.stored.look_again(thing)
+                case SessionSweep():
+                    self.stored.sessions.sweep()
                 case _:
                     pass
-        self.pump()
+        self.placing.pump()
         self.flush()
 
     def _deadline_passed(self, call: Call) -> None:
-        self.counters.deadlines += 1
+        self.outcomes.counters.deadlines += 1
         self._give_up(call, endings.late(call))
+
+    def _kill_stuck(self, worker: Worker) -> None:
+        self.outcomes.counters.stuck += 1
+        self._log.warning("worker_stuck", worker=worker.number, after_s=self._config.grace_s)
+        worker.move(WorkerEvent.DRAIN)  # it may take a moment to die
+        worker.innocent_end = True  # whose fault it is, is known
+        worker.process.kill()
 
     def _give_up(self, call: Call, failure: DSPexError) -> None:
         """Answer now; whoever is at work on it is stopped."""
         self._abandon(call)
-        self._fail(call, failure)
+        self.outcomes.fail(call, failure)
 
     def _abandon(self, call: Call) -> None:
         """Have its worker stop, or be stopped."""
-        if self._waiting.remove(call) or call.worker is None:
+        if self.placing.waiting.remove(call) or call.worker is None:
             return
         call.worker.link.send(encode(CANCEL, call.worker_id, None, {}, NIL))
         check = StuckCheck(call.worker, call.worker_id)
         self._wheel.add(check, self._clock() + self._config.grace_s)
+
+    def _closed(self, call: Call) -> None:
+        """A call has ended; what was done for it alone is given up, now that it cannot hear of that."""
+        # It may have ended just now, and who waits for it has not heard of it yet.
+        if call.errand is not None and call.errand.caller is not None:
+            self._give_up(call.errand, endings.cancelled(call.errand, "asked"))
+        self.stored.closed(call)
 
     def flush(self) -> None:
         """Write what all of this has sent, and see to the next wake-up."""
@@ -472,11 +509,27 @@ class Switchboard:
         if next_s is not None:
             self._wake_at(next_s)
 
+    def list_quarantine(self) -> list[dict[str, object]]:
+        """What is in quarantine, as plain values, the newest first."""
+        return self.quarantine.list(self._clock())
+
+    def load(self) -> PoolLoad:
+        """How much there is to do."""
+        return self.placing.load()
+
     def snapshot(self) -> dict[str, object]:
         """Queue and counters, as plain values."""
+        now_s = self._clock()
         return {
-            "waiting": len(self._waiting),
-            "open_bytes": self._open_bytes,
-            "ready_workers": len(self._workers),
-            **self.counters.snapshot(),
+            "waiting": len(self.placing.waiting) + self.stored.waiting,
+            "open_bytes": self.outcomes.open_bytes,
+            "ready_workers": len(self.placing.workers),
+            "lanes": self.placing.waiting.snapshot(now_s),
+            "tenants": self.placing.tenants.snapshot(),
+            "latencies": {name: kept.snapshot(now_s) for name, kept in self.outcomes.latencies.items()},
+            "calls_per_s": round(self.outcomes.throughput.per_s(now_s), 1),
+            "errors": dict(self.outcomes.codes),
+            "quarantined": len(self.quarantine),
+            "retry_tokens": round(self.budget.tokens, 1),
+            **self.outcomes.counters.snapshot(),
         }

@@ -7,7 +7,7 @@ import os
 import stat
 
 
-def take_stdio() -> tuple[int, int]:
+def take_stdio() -> tuple[int, int] | None:
     """Move fds 0 and 1 away and point what is left at harmless places.
 
     Afterwards fd 0 is /dev/null and fd 1 is stderr: a `print`, a C library or a child
@@ -15,20 +15,30 @@ def take_stdio() -> tuple[int, int]:
     wait for a frame of 1.2 GB.)
 
     Returns:
-        The descriptors of the wire in and out, neither inherited by children.
+        The descriptors of the wire in and out, neither inherited by children; None where one
+        of the two is closed, or a terminal with a person at it.
     """
-    wire_in, wire_out = os.dup(0), os.dup(1)
-    null = os.open(os.devnull, os.O_RDONLY)
+    wire = None
+    if not (is_terminal_or_missing(0) or is_terminal_or_missing(1)):
+        wire = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
-    os.close(null)
-    os.dup2(2, 1)
-    return wire_in, wire_out
+    os.dup2(2 if _is_open(2) else null, 1)
+    if null > 2:  # else it took the place of one that was closed, and fills it well
+        os.close(null)
+    return wire
 
 
 def is_terminal_or_missing(descriptor: int) -> bool:
     """Whether a descriptor cannot be a wire: closed, or a terminal with a person at it."""
-    try:
-        mode = os.fstat(descriptor).st_mode
-    except OSError:
+    if not _is_open(descriptor):
         return True
-    return stat.S_ISCHR(mode) and os.isatty(descriptor)
+    return stat.S_ISCHR(os.fstat(descriptor).st_mode) and os.isatty(descriptor)
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections import OrderedDict
+from itertools import islice
+from typing import TYPE_CHECKING
 
+from .holdings import Holdings
 from .lifecycle import ACCEPTING, WorkerEvent, WorkerState, after
+from .recycling import Allowance, Baseline, RecycleReason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .calls import Call
     from .link import Link
+    from .ports import Process, Timer
 
 # A worker that has left this much unread is stopped or stuck; more would only fill memory.
 CLOGGED_BYTES = 8 * 1024 * 1024
-
-
-class Process(Protocol):
-    """A worker's operating-system process, real or simulated."""
-
-    pid: int
-    on_exit: Callable[[str], None]
-
-    def kill(self) -> None:
-        """End it and its process group; `on_exit` follows."""
-        ...
-
-    def last_words(self) -> str:
-        """The end of what it wrote to stderr."""
-        ...
+UNLIMITED = Allowance(max_calls=None, max_age_s=None, soft_bytes=None, hard_bytes=None)
 
 
 class Callback:
@@ -52,22 +43,51 @@ class Worker:
         calls: What it runs, by id on its link; a call that its client gave up stays here
             until the worker says that it has ended.
         started_up_to: It has begun all calls with ids up to this one.
-        programs: Records of stored programs that it was sent, by id and version.
         callbacks: Its open calls to the host, by its id.
         methods: Methods that it has.
         effects: Methods that it said must not be repeated.
+        served: Calls that have ended here.
+        ready_s: When it was ready (monotonic).
+        allowance: How much it may serve, grow and age.
+        baseline: What its memory was before it grew.
+        memory_bytes: Memory that it shares with nobody, at the last reading.
+        own_bytes: How far that is over the baseline.
+        holdings: Stored programs that it has.
+        sessions: Sessions that it has in memory, by id: which life of it, and the turn; the least recently
+            used first.
+        retiring: Why it is to be replaced, once it is.
+        let_go: It was told to end since it has nothing left to do.
+        cause: Why we killed it, in words; None when we did not, or none is needed.
+        innocent_end: It was killed for a reason that none of its calls is guilty of.
+        drain_timer: Ends its drain.
+        on_worn: Is called when it has served all the calls of its allowance.
+        on_empty: Is called when it drains and its last call has ended.
     """
 
     __slots__ = (
+        "allowance",
+        "baseline",
         "callbacks",
         "calls",
+        "cause",
+        "drain_timer",
         "effects",
+        "holdings",
+        "innocent_end",
         "last_id",
+        "let_go",
         "link",
+        "memory_bytes",
         "methods",
         "number",
+        "on_empty",
+        "on_worn",
+        "own_bytes",
         "process",
-        "programs",
+        "ready_s",
+        "retiring",
+        "served",
+        "sessions",
         "slot",
         "started_up_to",
         "state",
@@ -82,10 +102,24 @@ class Worker:
         self.calls: dict[int, Call] = {}
         self.last_id = 0
         self.started_up_to = 0
-        self.programs: dict[tuple[str, int], bytes] = {}
         self.callbacks: dict[int, Callback] = {}
         self.methods: frozenset[str] = frozenset()
         self.effects: frozenset[str] = frozenset()
+        self.served = 0
+        self.ready_s = 0.0
+        self.allowance = UNLIMITED
+        self.baseline = Baseline()
+        self.memory_bytes = 0
+        self.own_bytes = 0
+        self.holdings = Holdings(1, 1)  # its limits are set where it is started
+        self.sessions: OrderedDict[str, tuple[str, int]] = OrderedDict()
+        self.retiring: RecycleReason | None = None
+        self.let_go = False
+        self.cause: str | None = None
+        self.innocent_end = False
+        self.drain_timer: Timer | None = None
+        self.on_worn: Callable[[], object] = _nothing
+        self.on_empty: Callable[[], object] = _nothing
 
     def __repr__(self) -> str:
         return f"<Worker {self.number} pid={self.process.pid} {self.state} calls={len(self.calls)}>"
@@ -105,6 +139,20 @@ class Worker:
         """Whether it has stopped reading."""
         return self.link.unread_bytes > CLOGGED_BYTES
 
+    def holds(self, record: tuple[str, int, bytes]) -> bool:
+        """Whether it has a stored program, given as (id, version, record)."""
+        return self.holdings.has(record[:2], record[2])
+
+    @property
+    def programs_in_use(self) -> Iterator[tuple[str, int]]:
+        """Stored programs of the calls that it has."""
+        return (call.record[:2] for call in self.calls.values() if call.record is not None)
+
+    def has_unstarted(self, count: int) -> bool:
+        """Whether it has so many calls that it has not begun."""
+        newest = islice(reversed(self.calls), count)  # ids grow, so the rest is older still
+        return sum(worker_id > self.started_up_to for worker_id in newest) == count
+
     def move(self, event: WorkerEvent) -> None:
         """The one place where a worker's state changes."""
         self.state = after(self.state, event)
@@ -119,9 +167,24 @@ class Worker:
             self.move(WorkerEvent.TAKE)
         return self.last_id
 
+    def doubt(self) -> None:
+        """It broke the protocol: any of its calls may have begun, for what it would have said is lost."""
+        self.started_up_to = self.last_id
+
     def release(self, worker_id: int) -> Call | None:
         """A call has ended here. None when it never was here."""
         call = self.calls.pop(worker_id, None)
-        if not self.calls and self.state is WorkerState.BUSY:
+        if call is None:
+            return None
+        self.served += 1
+        if self.served == self.allowance.max_calls:
+            self.on_worn()
+        if not self.calls:
             self.move(WorkerEvent.EMPTY)
+            if self.state is WorkerState.DRAINING:
+                self.on_empty()
         return call
+
+
+def _nothing() -> None:
+    """Nobody waits for it."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.support.fakes import Room
 
-from dspex_pool.sessions import CLOGGED_BYTES, MAX_UNREAD_BYTES
+from dspex_pool.connections import CLOGGED_BYTES, MAX_UNREAD_BYTES
+from dspex_pool.operations import HOP_METHODS
 from dspex_protocol import REPLY
 
 
@@ -34,7 +35,7 @@ def test_what_waits_starts_by_priority_then_by_age() -> None:
     room = Room(workers=0)
     client = room.add_client()
     for priority in (5, 0, 9, 5, 9):
-        client.call("system.echo", [priority, len(client.session.calls)], priority=priority)
+        client.call("system.echo", [priority, len(client.connection.calls)], priority=priority)
     sent = [frame.value for frame in room.add_worker().calls()]
     assert [[9, 2], [9, 4], [5, 0], [5, 3], [0, 1]] == sent
 
@@ -70,6 +71,15 @@ def test_a_full_queue_refuses_with_a_time_to_come_back() -> None:
 def test_without_a_queue_a_free_worker_still_takes_calls() -> None:
     """`max_queue` 0 means that nothing waits."""
     room = Room(calls_per_worker=1, max_queue=0)
+    client = room.add_client()
+    taken, refused = client.call(), client.call()
+    assert [] == client.outcomes(taken)
+    assert "overloaded" == client.outcome(refused).code
+
+
+def test_without_a_queue_one_call_waits_for_the_first_worker() -> None:
+    """Workers are started for calls that wait: with none of either, none would ever be."""
+    room = Room(workers=0, max_queue=0)
     client = room.add_client()
     taken, refused = client.call(), client.call()
     assert [] == client.outcomes(taken)
@@ -183,7 +193,7 @@ def test_meta_that_is_wrong_is_refused_by_name(meta: dict[str, object], field: s
     client = room.add_client()
     call = client.call("system.echo", None, **meta)
     assert ("invalid_argument", field) == (client.outcome(call).code, client.outcome(call).details["field"])
-    assert (0, {}, []) == (room.open_bytes, client.session.calls, room.workers[0].calls())
+    assert (0, {}, []) == (room.open_bytes, client.connection.calls, room.workers[0].calls())
 
 
 def test_unknown_meta_is_passed_on() -> None:
@@ -203,7 +213,7 @@ def test_meta_that_leaves_no_room_for_the_servers_own_is_refused(meta: dict[str,
     assert [] == room.workers[0].calls()
 
 
-@pytest.mark.parametrize("method", ["no.such", "program.load", "program.build", "worker.configure"])
+@pytest.mark.parametrize("method", ["no.such", *sorted(HOP_METHODS)])
 def test_a_method_that_is_not_for_clients_is_unknown(method: str) -> None:
     """Those between supervisor and worker included; the error lists the others."""
     client = Room().add_client()

@@ -45,7 +45,7 @@ def test_the_hosts_answer_goes_back(client: Client, worker: FakeWorker, kind: in
     client.answer(client.callbacks()[0].id, {"code": "x"}, kind)
     answer = worker.sent[-1]
     assert (kind, 5, {"code": "x"}) == (answer.kind, answer.id, answer.value)
-    assert ({}, {}) == (client.session.callbacks, worker.worker.callbacks)
+    assert ({}, {}) == (client.connection.callbacks, worker.worker.callbacks)
 
 
 def test_a_second_answer_is_ignored(client: Client, worker: FakeWorker) -> None:
@@ -116,12 +116,12 @@ def test_a_callback_for_a_call_that_has_ended_fails(room: Room, client: Client, 
 
 def test_a_callback_larger_than_the_client_accepts_fails(client: Client, worker: FakeWorker) -> None:
     """The worker gets the error, the client nothing."""
-    client.session.max_frame_bytes = 20
+    client.connection.max_frame_bytes = 20
     client.call("program.predict")
     worker.call_host(5, parent=1)
     assert (5, "result_too_large") == (worker.sent[-1].id, worker.sent[-1].code)
     assert [] == client.callbacks()
-    assert {} == client.session.callbacks
+    assert {} == client.connection.callbacks
 
 
 def test_a_nested_call_does_not_wait(client: Client, worker: FakeWorker) -> None:

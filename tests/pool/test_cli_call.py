@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,34 @@ def refusal(*arguments: str) -> str:
         read_request(arguments)
     assert "invalid_argument" == caught.value.code
     return caught.value.message
+
+
+# A server that runs already
+
+
+def test_a_server_that_is_not_there_is_told_with_its_address(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Exit code 3, and no server is started instead."""
+    address = f"unix:{tmp_path}/absent"
+    assert NO_SERVER == run(["system.info", "--connect", address])
+    assert f"dspex call: no server at {address}: No such file or directory\n" == capsys.readouterr().err
+
+
+@pytest.mark.parametrize("by", ["--connect", "DSPEX_CONNECT"])
+def test_an_address_that_cannot_be_read_is_refused_by_its_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """Option or variable."""
+    option = ["--connect", "tcp:1"] if by == "--connect" else []
+    monkeypatch.setenv("DSPEX_CONNECT", "tcp:1" if by == "DSPEX_CONNECT" else "")
+    assert BAD_ARGUMENTS == run(["system.info", *option])
+    assert f"{by}: expected `unix:PATH`" in capsys.readouterr().err
+
+
+def test_flags_are_for_a_server_of_its_own() -> None:
+    """With an address they would be ignored in silence."""
+    assert "--connect" in refusal("system.info", "--connect", "unix:a", "--", "--workers", "2")
 
 
 # What a command line asks for

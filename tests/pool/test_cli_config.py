@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_people_read_value_source_reason_and_names(
     lines = capsys.readouterr().out.splitlines()
     assert 2 * len(describe_settings()) == len(lines)
     assert "workers = 5  (from DSPEX_WORKERS)" == lines[0]
-    assert lines[1].endswith("an integer from 1 to 256; --workers, DSPEX_WORKERS")
+    assert lines[1].endswith("an integer from 1 to 256 (workers); --workers, DSPEX_WORKERS")
 
 
 @pytest.mark.parametrize(
@@ -59,3 +60,22 @@ def test_a_flag_that_cannot_be_is_named(
     """Exit code 2."""
     assert BAD_ARGUMENTS == run(arguments)
     assert told in capsys.readouterr().err
+
+
+def test_a_setting_of_a_file_is_shown_with_its_key_and_file(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """For people in one phrase, for machines apart."""
+    file = tmp_path / "dspex.toml"
+    file.write_text("workers = 4\n")
+    assert OK == run(["--config-file", str(file)])
+    assert f"workers = 4  (from workers in {file})" == capsys.readouterr().out.splitlines()[0]
+    assert OK == run(["--json", f"--config-file={file}"])
+    row = json.loads(capsys.readouterr().out)[0]
+    assert ("file", "workers", str(file)) == (row["source"], row["source_name"], row["source_file"])
+
+
+def test_a_misspelt_flag_is_told_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """The nearest name; nobody has to read a list."""
+    assert BAD_ARGUMENTS == run(["--max-quue", "1"])
+    assert "did you mean --max-queue?" in capsys.readouterr().err

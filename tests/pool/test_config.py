@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dspex_pool.config import (
-    LOG_LEVELS,
-    Config,
-    describe_settings,
-    effective_settings,
-    read_config,
-    trace_settings,
-)
+from dspex_pool.config import LOG_LEVELS, Config, describe_settings
+from dspex_pool.settings import effective_settings, read_config, trace_settings
 from dspex_protocol import DSPexError
 
 
@@ -117,3 +111,51 @@ def test_effective_settings_have_value_and_source() -> None:
     assert (7, "environment") == (rows["workers"]["value"], rows["workers"]["source"])
     assert (1.0, "flag") == (rows["grace_s"]["value"], rows["grace_s"]["source"])
     assert (True, "default") == (rows["zygote"]["value"], rows["zygote"]["source"])
+
+
+def test_the_least_number_of_workers_may_be_left_out() -> None:
+    """Unset it is None, which is as many as workers; set it is a number like any other."""
+    assert None is read_config({}, {}).min_workers
+    assert 0 == read_config({"DSPEX_MIN_WORKERS": "0"}, {}).min_workers
+    assert "an integer from 0 to 256" == refusal({}, {"min_workers": "few"}).details["expected"]
+
+
+def test_more_workers_at_least_than_at_most_are_refused() -> None:
+    """By the name that it was given by, with the other's."""
+    failure = refusal({"DSPEX_MIN_WORKERS": "5"}, {"workers": "4"})
+    assert "DSPEX_MIN_WORKERS" == failure.details["field"]
+    assert "at most the 4 of workers (--workers)" == failure.details["expected"]
+
+
+@pytest.mark.parametrize(
+    ("given", "blamed"),
+    [
+        ({"memory_soft_mb": "2000"}, "--memory-soft-mb"),
+        ({"memory_hard_mb": "100"}, "--memory-hard-mb"),
+        ({"memory_soft_mb": "200", "memory_hard_mb": "100"}, "--memory-soft-mb"),
+    ],
+)
+def test_a_soft_limit_beyond_the_hard_one_is_refused(given: dict[str, str], blamed: str) -> None:
+    """It would never be reached; the one that somebody set is named."""
+    assert blamed == refusal({}, given).details["field"]
+
+
+def test_memory_limits_can_be_off_each_by_itself() -> None:
+    """0 is never, and then there is nothing to compare."""
+    assert 0 == read_config({}, {"memory_hard_mb": "0"}).memory_hard_mb
+    assert 0 == read_config({}, {"memory_soft_mb": "0", "memory_hard_mb": "100"}).memory_soft_mb
+
+
+@pytest.mark.parametrize("address", ["mysql://u:secret@host/db", "sqlite:x?password=secret", "secret@host"])
+def test_an_address_of_no_store_is_refused_without_its_password(address: str) -> None:
+    """By where it was given; what came is told as far as it may be."""
+    refused = refusal({"DSPEX_STORE": address}, {})
+    assert "DSPEX_STORE" == refused.details["field"]
+    assert "secret" not in refused.message
+
+
+def test_the_password_of_a_store_is_not_printed() -> None:
+    """Where it is, is."""
+    rows = effective_settings({"DSPEX_STORE": "redis://user:secret@host:1/2"}, {})
+    (store,) = [row for row in rows if row["name"] == "store"]
+    assert "redis://host:1/2" == store["value"]

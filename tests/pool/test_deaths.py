@@ -5,43 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.support.fakes import Room
 
-from dspex_pool.calls import MAX_DEATHS, MAX_UNSTARTED_SENDS, AfterDeath, Call, after_death
+from dspex_pool.deaths import CONVICTING_DEATHS, MAX_UNSTARTED_SENDS
 from dspex_protocol import REPLY, error
-
-
-def dead_call(room: Room, **fields: object) -> Call:
-    """A call as it stood at its worker's death."""
-    call = Call(room.add_client().session, 1, "program.predict", {}, b"\xc0", 0.0)
-    call.attempt = 1
-    for name, value in fields.items():
-        setattr(call, name, value)
-    return call
-
-
-@pytest.mark.parametrize(
-    ("fields", "started", "has_effects", "expected"),
-    [
-        ({}, False, False, AfterDeath.RESEND),
-        ({}, False, True, AfterDeath.RESEND),
-        ({}, True, False, AfterDeath.REPEAT),
-        ({"deaths": 1}, True, False, AfterDeath.REPEAT),
-        ({"deaths": MAX_DEATHS - 1}, True, False, AfterDeath.POISONED),
-        ({"deaths": MAX_DEATHS - 1}, False, False, AfterDeath.RESEND),
-        ({}, True, True, AfterDeath.FAIL),
-        ({"committed": True}, True, False, AfterDeath.FAIL),
-        ({"committed": True}, False, False, AfterDeath.FAIL),
-        ({"committed": True, "deaths": MAX_DEATHS - 1}, True, False, AfterDeath.FAIL),
-        ({"attempt": MAX_UNSTARTED_SENDS - 1}, False, False, AfterDeath.RESEND),
-        ({"attempt": MAX_UNSTARTED_SENDS}, False, False, AfterDeath.POISONED),
-        ({"session": None}, True, True, AfterDeath.DROP),
-    ],
-)
-def test_what_follows_a_death(
-    fields: dict[str, object], started: bool, has_effects: bool, expected: AfterDeath
-) -> None:
-    """The whole table."""
-    call = dead_call(Room(), **fields)
-    assert expected is after_death(call, started=started, has_effects=has_effects)
 
 
 @pytest.fixture
@@ -55,6 +20,7 @@ def test_a_call_that_had_not_begun_is_sent_to_another(room: Room) -> None:
     client, (first, second) = room.add_client(), room.workers
     call = client.call("program.predict", "input")
     first.die()
+    assert 1 == room.counters["worker_deaths"]
     assert "input" == second.calls()[0].value
     second.reply(second.calls()[0].id, "output")
     assert ("output", 2, 2) == (
@@ -97,7 +63,7 @@ def test_a_call_that_had_called_the_host_fails(room: Room) -> None:
     first.call_host(1, parent=1)
     first.die()
     assert "worker_died" == client.outcome(call).code
-    assert {} == client.session.callbacks
+    assert {} == client.connection.callbacks
     assert [] == second.calls()
 
 
@@ -130,22 +96,113 @@ def test_only_calls_up_to_the_note_had_begun(room: Room) -> None:
     second = room.workers[1]
     for frame in second.calls()[2:]:
         second.start(frame.id)
-    session_calls = [client.session.calls[call] for call in calls if client.session.calls[call].attempt > 1]
-    assert [1, 0] == [call.deaths for call in session_calls]
+    repeated = [client.connection.calls[call] for call in calls if client.connection.calls[call].attempt > 1]
+    assert [1, 0] == [call.deaths for call in repeated]
 
 
-def test_a_call_under_which_three_workers_die_is_poisoned() -> None:
-    """Each death costs a worker; the fourth is not tried."""
+def kill_under(room: Room, times: int, reason: str = "SIGSEGV") -> None:
+    """Workers die one after the other, each with its last call begun."""
+    for _ in range(times):
+        worker = room.workers[-1]
+        worker.start(worker.calls()[-1].id)
+        worker.die(reason)
+        room.add_worker()
+
+
+def test_a_call_under_which_two_workers_die_is_poisoned() -> None:
+    """Each death costs a worker; a third is not risked."""
     room = Room()
     client = room.add_client()
     call = client.call("program.predict")
-    for _ in range(MAX_DEATHS):
-        worker = room.workers[-1]
-        worker.start(worker.calls()[-1].id)
-        worker.die()
-        room.add_worker()
+    kill_under(room, CONVICTING_DEATHS)
     assert "poisoned" == client.outcome(call).code
     assert [] == room.workers[-1].calls()
+
+
+def test_the_same_call_is_refused_while_it_is_in_quarantine() -> None:
+    """Until it is released; another call is not."""
+    room = Room()
+    client = room.add_client()
+    first = client.call("program.predict", "deadly")
+    kill_under(room, CONVICTING_DEATHS)
+    again, other = client.call("program.predict", "deadly"), client.call("program.predict", "harmless")
+    assert ["poisoned"] * 2 == [client.outcome(call).code for call in (first, again)]
+    assert [] == client.outcomes(other)
+    named = {client.outcome(call).details["fingerprint"] for call in (first, again)}
+    client.call("pool.release", {"fingerprint": named.pop()})
+    assert set() == named
+    assert {"released": 1} == client.sent[-1].value
+    assert [] == client.outcomes(client.call("program.predict", "deadly"))
+
+
+def test_deaths_from_outside_are_no_ground_to_refuse_others() -> None:
+    """Somebody killed the workers: the one call fails, and the next that is equal to it runs."""
+    room = Room()
+    client = room.add_client()
+    unlucky = client.call("program.predict", "harmless")
+    kill_under(room, CONVICTING_DEATHS, "SIGKILL")
+    assert ("poisoned", None) == (
+        client.outcome(unlucky).code,
+        client.outcome(unlucky).details["fingerprint"],
+    )
+    again = client.call("program.predict", "harmless")
+    room.workers[-1].reply(room.workers[-1].worker.last_id, "well")
+    assert "well" == client.outcome(again).value
+
+
+def test_who_stood_beside_a_killer_is_answered() -> None:
+    """Of two suspects each goes on without the other, and the next death tells which one it was."""
+    room = Room(workers=1)
+    client = room.add_client()
+    killer, bystander = (client.call("program.predict", name) for name in ("killer", "bystander"))
+    for _ in range(4):
+        worker = room.workers[-1]
+        has = {frame.value: frame.id for frame in worker.calls()}
+        worker.start(worker.worker.last_id)
+        if "killer" not in has:
+            worker.reply(has["bystander"], "well")
+        else:
+            worker.die()
+            room.add_worker()
+    assert "poisoned" == client.outcome(killer).code
+    room.workers[-1].reply(room.workers[-1].worker.last_id, "well")
+    assert "well" == client.outcome(bystander).value
+
+
+def test_a_call_is_not_judged_by_a_death_that_is_ours() -> None:
+    """Its worker was killed since another call was stuck in it."""
+    room = Room(grace_s=0.1)
+    client = room.add_client()
+    call = client.call("program.predict")
+    for _ in range(3):
+        worker = room.workers[-1]
+        client.call("program.predict", "stuck", deadline_ms=10)
+        worker.start(worker.worker.last_id)
+        room.pass_time(0.05)
+        room.pass_time(0.2)
+        assert worker.process.killed
+        worker.die()
+        room.add_worker()
+    worker = room.workers[-1]
+    worker.reply(worker.calls()[0].id, "well")
+    assert "well" == client.outcome(call).value
+
+
+def test_repeats_have_a_budget() -> None:
+    """When it is spent, what could be repeated fails, and says that it may be tried later."""
+    room = Room(calls_per_worker=1000)
+    client = room.add_client()
+    room.switchboard.budget._tenths = 10
+    calls = [client.call("program.predict") for _ in range(2)]
+    room.workers[0].start(2)
+    room.workers[0].die()
+    (failure,) = [frame for call in calls for frame in client.outcomes(call)]
+    assert ("worker_died", "spent", True, False) == (
+        failure.code,
+        failure.details["budget"],
+        failure.fields["retryable"],
+        failure.fields["maybe_executed"],
+    )
 
 
 def test_a_call_that_kills_before_it_begins_is_poisoned_in_the_end() -> None:

@@ -68,6 +68,27 @@ def test_a_malformed_envelope_ends_the_worker(body: bytes) -> None:
     assert room.workers[0].process.killed
 
 
+def test_a_worker_that_is_not_trusted_is_neither_heard_nor_given_calls() -> None:
+    """It may live on for a moment: its stream lacks frames, and an item would seem out of turn."""
+    room = Room(workers=2)
+    client, mad = room.add_client(), room.workers[0]
+    mad.give(b"text")
+    client.call("program.predict")
+    assert mad.link.closed
+    assert ([], 1) == (mad.calls(), len(room.workers[1].calls()))
+
+
+def test_what_a_worker_that_is_not_trusted_had_may_have_begun() -> None:
+    """Its announcement may be among what was dropped, so what has effects is not run a second time."""
+    room = Room(effects=frozenset(("program.build",)))
+    client, mad = room.add_client(), room.workers[0]
+    call = client.call("program.create", {"spec": {}})
+    mad.give(b"text", body_of(NOTE, 0, "call.started", {"up_to": 1}, None))
+    mad.die()
+    room.add_worker()
+    assert ("worker_died", True) == (client.outcome(call).code, client.outcome(call).fields["maybe_executed"])
+
+
 @pytest.mark.parametrize("meta", [{"x": "y" * 3000}, {f"k{n}": n for n in range(40)}])
 def test_an_answer_without_room_for_the_servers_meta_ends_the_worker(meta: dict[str, object]) -> None:
     """The client could not read what the supervisor would make of it; its call is repeated."""

@@ -31,10 +31,11 @@ def test_every_state_can_be_reached_and_left_for_gone() -> None:
     assert not [event for state, event in WORKER if state is WorkerState.GONE]
 
 
-def test_a_draining_worker_never_accepts_again() -> None:
-    """Whatever happens to it."""
-    states = {after(WorkerState.DRAINING, event) for state, event in WORKER if state is WorkerState.DRAINING}
-    assert set() == states & ACCEPTING
+def test_a_draining_worker_accepts_again_only_when_it_returns() -> None:
+    """Whatever else happens to it."""
+    events = {event for state, event in WORKER if state is WorkerState.DRAINING}
+    accepting = {event for event in events if after(WorkerState.DRAINING, event) in ACCEPTING}
+    assert {WorkerEvent.RETURN} == accepting
 
 
 def test_a_worker_is_busy_while_it_has_calls() -> None:

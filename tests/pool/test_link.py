@@ -182,7 +182,18 @@ async def test_writing_to_a_peer_that_is_gone_ends_the_link(ends: Ends) -> None:
     ends.peer.close()
     ends.link.send(encode_frame(b"x"))
     ends.link.flush()
+    await ends.ended.wait()
     assert [None] == ends.ends
+
+
+async def test_what_a_peer_wrote_before_it_was_gone_counts(ends: Ends) -> None:
+    """Also where a write finds out first: a worker's reply and what it said it began are in there."""
+    ends.peer.sendall(encode_frame(b"last words"))
+    ends.peer.close()
+    ends.link.send(encode_frame(b"x"))
+    ends.link.flush()
+    await ends.ended.wait()
+    assert [[b"last words"]] == ends.batches
 
 
 async def test_closing_gives_both_descriptors_back() -> None:

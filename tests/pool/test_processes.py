@@ -111,7 +111,7 @@ import os, subprocess, sys, time
 from dspex_pool.guardian import stand_guard
 wire_in, wire_out = os.dup(0), os.dup(1)
 guardian = os.getpid()
-stand_guard(wire_in, wire_out)
+stand_guard((wire_in, wire_out))
 hidden = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
 os.write(wire_out, f"{guardian} {os.getpid()} {hidden.pid}\\n".encode())
 {then}

@@ -17,8 +17,8 @@ async def test_the_end_of_the_grace_period_is_the_last_word() -> None:
     client = room.add_client()
     client.call("program.predict")
     server = Server(replace(Config(), grace_s=0.01), asyncio.get_running_loop(), {})
-    server._sessions.append(client.session)
-    server._drain()
+    server._supervisor.connections.append(client.connection)
+    server._supervisor.terminate()
     assert [] == client.sent
     await asyncio.wait_for(server._ended, 5)
     room.workers[0].reply(1)

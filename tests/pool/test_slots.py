@@ -2,124 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from collections.abc import Callable
-from random import Random
-from typing import cast
+from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.fakes import FakeProcess, Room, body_of
+from tests.support.fakes import body_of
+from tests.support.floor import Floor
 
-from dspex_pool.host import Host
-from dspex_pool.slots import BREAKER_FAILURES, EARLY_DEATH_S, MAX_BACKOFF_S, SWEEP_AGAIN_S, Slots
-from dspex_pool.spawning import ChildProcess, Spawner
-from dspex_protocol import NOTE, REPLY, encode_frame
-
-WELCOME = {"protocol": "dspex", "version": 1, "pid": 1, "methods": ["system.echo"], "effects": []}
-
-
-class Newborn:
-    """A worker's process, and the far end of its wire."""
-
-    def __init__(self, pid: int) -> None:
-        self.process = FakeProcess(pid)
-        self.wire, supervisor = socket.socketpair()
-        self.descriptor = supervisor.detach()
-
-    def die(self, reason: str) -> None:
-        self.process.on_exit(reason)
-        self.wire.close()
-
-
-class FakeSpawner(Spawner):
-    """A spawner whose processes the test makes."""
-
-    def __init__(self, room: Room) -> None:
-        super().__init__(asyncio.get_running_loop(), room.log, use_zygote=False, environment={})
-        self.requests: list[tuple[Callable[[ChildProcess, int], None], Callable[[str], None]]] = []
-        self.forking = False
-
-    @property
-    def is_forking(self) -> bool:
-        return self.forking
-
-    def spawn(self, started: Callable[[ChildProcess, int], None], failed: Callable[[str], None]) -> None:
-        self.requests.append((started, failed))
-
-
-class FakeLoop:
-    """Timers that run when the test says so; descriptors are nobody's."""
-
-    def __init__(self) -> None:
-        self.timers: list[tuple[float, Callable[..., object], tuple[object, ...]]] = []
-        self.now_s = 100.0
-
-    def time(self) -> float:
-        return self.now_s
-
-    def add_reader(self, descriptor: int, callback: object) -> None: ...
-
-    def remove_reader(self, descriptor: int) -> None: ...
-
-    def call_later(self, delay_s: float, run: Callable[..., object], *given: object) -> FakeTimer:
-        self.timers.append((delay_s, run, given))
-        return FakeTimer(self, self.timers[-1])
-
-    def run(self, name: str) -> float:
-        """Run the one timer of that name; returns its delay."""
-        (timer,) = [timer for timer in self.timers if getattr(timer[1], "__name__", "") == name]
-        self.timers.remove(timer)
-        timer[1](*timer[2])
-        return timer[0]
-
-
-class FakeTimer:
-    """One of them."""
-
-    def __init__(
-        self, loop: FakeLoop, entry: tuple[float, Callable[..., object], tuple[object, ...]]
-    ) -> None:
-        self._loop, self._entry = loop, entry
-
-    def cancel(self) -> None:
-        if self._entry in self._loop.timers:
-            self._loop.timers.remove(self._entry)
-
-
-class Floor:
-    """One slot between fakes, and no jitter."""
-
-    def __init__(self) -> None:
-        self.room = Room(workers=0)
-        self.loop = FakeLoop()
-        self.spawner = FakeSpawner(self.room)
-        loop = cast("asyncio.AbstractEventLoop", self.loop)
-        random = Random()
-        random.uniform = lambda a, b: 1.0  # type: ignore[method-assign]
-        self.slots = Slots(
-            loop, self.room.config, self.spawner, self.room.switchboard, Host(""), [], self.room.log, random
-        )
-        self.slots._fill(0)
-
-    def bear(self) -> Newborn:
-        """The process that was asked for comes to be, and gets ready."""
-        started, _ = self.spawner.requests.pop()
-        newborn = Newborn(90_000 + len(self.room.log.lines))
-        started(cast("ChildProcess", newborn.process), newborn.descriptor)
-        self.say(newborn, body_of(REPLY, 1, None, {}, WELCOME))
-        return newborn
-
-    def say(self, newborn: Newborn, body: bytes) -> None:
-        """The worker writes a frame, and it is read."""
-        newborn.wire.sendall(encode_frame(body))
-        (worker,) = self.slots._workers.values()
-        worker.link.read()
+from dspex_pool.booting import BREAKER_FAILURES, MAX_BACKOFF_S
+from dspex_pool.recycling import RecycleReason
+from dspex_pool.starting import EARLY_DEATH_S
+from dspex_pool.sweeping import SWEEP_AGAIN_S
+from dspex_protocol import NOTE, REPLY
 
 
 @pytest.fixture
-async def floor() -> Floor:
-    return Floor()
+async def floor(request: pytest.FixtureRequest) -> AsyncIterator[Floor]:
+    floor = Floor(**getattr(request, "param", {}))
+    yield floor
+    floor.close()
 
 
 async def test_a_boot_that_fails_is_tried_later_and_later(floor: Floor) -> None:
@@ -127,8 +27,32 @@ async def test_a_boot_that_fails_is_tried_later_and_later(floor: Floor) -> None:
     delays: list[float] = []
     for _ in range(8):
         floor.spawner.requests.pop()[1]("no descriptors")
-        delays.append(floor.loop.run("_fill"))
+        delays.append(floor.loop.run("_boot"))
     assert [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, MAX_BACKOFF_S, MAX_BACKOFF_S] == delays
+
+
+async def test_any_call_of_a_worker_that_broke_the_framing_may_have_begun(floor: Floor) -> None:
+    """What it announced after that is lost with it, so a call with effects is not run again."""
+    client = floor.room.add_client()
+    newborn = floor.bear()
+    (worker,) = floor.slots._workers.values()
+    worker.effects = frozenset(("system.echo",))
+    call = client.call()
+    newborn.wire.sendall(b"Hello, world")
+    worker.link.read()
+    newborn.die("SIGKILL")
+    assert "worker_died" == client.outcome(call).code
+
+
+async def test_a_worker_that_hung_up_gets_no_calls(floor: Floor) -> None:
+    """It may take a moment to die: a call for it would go nowhere, and be a suspect of its death."""
+    client = floor.room.add_client()
+    newborn = floor.bear()
+    (worker,) = floor.slots._workers.values()
+    newborn.wire.close()
+    worker.link.read()
+    client.call()
+    assert (0, 1) == (worker.load, floor.room.waiting)
 
 
 async def test_waiting_calls_are_told_when_workers_do_not_start(floor: Floor) -> None:
@@ -138,7 +62,7 @@ async def test_waiting_calls_are_told_when_workers_do_not_start(floor: Floor) ->
     told: list[int] = []
     for _ in range(BREAKER_FAILURES):
         floor.spawner.requests.pop()[1]("no descriptors")
-        floor.loop.run("_fill")
+        floor.loop.run("_boot")
         told.append(len(client.outcomes(call)))
     assert [0, 0, 0, 0, 1] == told
     assert "boot_failed" == client.outcome(call).code
@@ -150,8 +74,8 @@ async def test_failures_that_are_long_ago_tell_nobody(floor: Floor) -> None:
     call = client.call()
     for _ in range(BREAKER_FAILURES):
         floor.spawner.requests.pop()[1]("no descriptors")
-        floor.loop.run("_fill")
-        floor.loop.now_s += 20
+        floor.loop.run("_boot")
+        floor.room.clock.now_s += 20
     assert [] == client.outcomes(call)
 
 
@@ -161,7 +85,7 @@ async def test_a_worker_that_ends_as_soon_as_it_is_ready_is_replaced_later(floor
     for _ in range(3):
         floor.bear().die("exit code 1")
         assert [] == floor.spawner.requests
-        delays.append(floor.loop.run("_fill"))
+        delays.append(floor.loop.run("_boot"))
     assert [0.1, 0.2, 0.4] == delays
 
 
@@ -193,24 +117,168 @@ async def test_a_worker_that_was_of_use_is_replaced_at_once(floor: Floor) -> Non
     assert 1 == len(floor.spawner.requests)
 
 
-async def test_orphans_are_looked_for_until_there_are_none(
-    floor: Floor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_orphans_are_looked_for_until_there_are_none(floor: Floor) -> None:
     """After a death; not while a fork is under way, whose child is nobody's yet."""
-    found = [2, 0]
-    looks: list[int] = []
-
-    def kill(own: object, groups: object) -> int:
-        looks.append(found.pop(0))
-        return looks[-1]
-
-    monkeypatch.setattr("dspex_pool.slots.kill_children", kill)
+    floor.orphans = [2, 0]
     floor.bear().die("SIGKILL")
     floor.spawner.forking = True
     assert SWEEP_AGAIN_S == floor.loop.run("_sweep")
-    assert [] == looks
+    assert [2, 0] == floor.orphans
     floor.spawner.forking = False
     floor.loop.run("_sweep")
     floor.loop.run("_sweep")
-    assert [2, 0] == looks
-    assert [] == [timer for timer in floor.loop.timers if timer[1] == floor.slots._sweep]
+    assert [] == floor.orphans
+    assert "_sweep" not in [timer.name for timer in floor.loop.timers]
+
+
+# Recycling
+
+
+async def test_a_worker_serves_until_its_successor_is_ready(floor: Floor) -> None:
+    """Calls go to the old one before that and to the new one after, and the old one ends."""
+    client = floor.room.add_client()
+    old = floor.bear()
+    floor.slots.recycle(floor.worker_of(old), RecycleReason.AGE)
+    client.call()
+    assert 1 == floor.worker_of(old).load
+    new = floor.bear()
+    client.call()
+    assert (1, 1) == (floor.worker_of(old).load, floor.worker_of(new).load)
+    assert [] == [one for one in (old, new) if one.process.killed]
+    floor.prove(new)
+    floor.say(old, body_of(REPLY, 2, None, {}, "done"))
+    assert old.process.killed
+    old.die("SIGKILL")
+    assert {RecycleReason.AGE: 1} == floor.slots.recycles
+    assert (0, 0) == (floor.slots.restarts, floor.room.counters["worker_deaths"])
+
+
+async def test_an_idle_worker_goes_as_soon_as_its_successor_is_of_use(floor: Floor) -> None:
+    """It has nothing to drain; its slot is the successor's and stays filled."""
+    old = floor.bear()
+    floor.slots.recycle(floor.worker_of(old), RecycleReason.ASKED)
+    new = floor.bear()
+    assert [] == [one for one in (old, new) if one.process.killed]
+    floor.prove(new)
+    assert old.process.killed
+    old.die("SIGKILL")
+    assert [floor.worker_of(new)] == list(floor.slots.serving)
+    assert [] == floor.spawner.requests
+    assert {floor.worker_of(new).number: new.process.pid} == floor.weighing.watched
+
+
+async def test_a_worker_serves_again_when_its_successor_is_of_no_use(floor: Floor) -> None:
+    """Where workers get ready and die, recycling does not take the good ones."""
+    client = floor.room.add_client()
+    old = floor.bear()
+    first = client.call()
+    floor.slots.recycle(floor.worker_of(old), RecycleReason.AGE)
+    floor.bear().die("exit code 1")
+    second = client.call()
+    floor.say(old, body_of(REPLY, 2, None, {}, "one"))
+    floor.say(old, body_of(REPLY, 3, None, {}, "two"))
+    assert ("one", "two") == (client.outcome(first).value, client.outcome(second).value)
+    assert 0.1 == floor.loop.run("_boot")
+    new = floor.bear()
+    floor.prove(new)
+    assert old.process.killed
+
+
+async def test_an_idle_worker_serves_again_too(floor: Floor) -> None:
+    """And whoever is killed from outside in that moment is replaced at once."""
+    client = floor.room.add_client()
+    old = floor.bear()
+    floor.slots.recycle(floor.worker_of(old), RecycleReason.AGE)
+    floor.bear().die("SIGKILL")
+    call = client.call()
+    floor.say(old, body_of(REPLY, 2, None, {}, "well"))
+    assert "well" == client.outcome(call).value
+    assert 1 == len(floor.spawner.requests)
+
+
+async def test_a_worker_is_recycled_once(floor: Floor) -> None:
+    """Whoever asks again is told that it is on its way."""
+    worker = floor.worker_of(floor.bear())
+    assert floor.slots.recycle(worker, RecycleReason.CALLS)
+    assert not floor.slots.recycle(worker, RecycleReason.ASKED)
+    assert 1 == len(floor.spawner.requests)
+
+
+async def test_calls_that_outlast_the_drain_are_handled_as_after_a_crash(floor: Floor) -> None:
+    """But the death counts for none of them."""
+    client = floor.room.add_client()
+    old = floor.bear()
+    call = client.call()
+    floor.say(old, body_of(NOTE, 0, "call.started", {"up_to": 2}, None))
+    floor.slots.recycle(floor.worker_of(old), RecycleReason.AGE)
+    new = floor.bear()
+    assert floor.room.config.drain_s == floor.loop.run("_drain_over")
+    old.die("SIGKILL")
+    assert (2, 0) == (client.connection.calls[call].attempt, client.connection.calls[call].deaths)
+    floor.reply(new, "done")
+    assert "done" == client.outcome(call).value
+
+
+async def test_a_worker_that_dies_before_its_successor_is_ready_leaves_it_the_slot(floor: Floor) -> None:
+    """One is on its way already; there are never two."""
+    old = floor.bear()
+    floor.slots.recycle(floor.worker_of(old), RecycleReason.AGE)
+    old.die("SIGSEGV")
+    assert 1 == len(floor.spawner.requests)
+    new = floor.bear()
+    assert [floor.worker_of(new)] == list(floor.slots.serving)
+    assert [] == floor.spawner.requests
+
+
+async def test_while_no_successor_starts_the_old_worker_serves_on(floor: Floor) -> None:
+    """A recycle that cannot be done costs nothing."""
+    client = floor.room.add_client()
+    old = floor.bear()
+    floor.slots.recycle(floor.worker_of(old), RecycleReason.AGE)
+    for _ in range(BREAKER_FAILURES + 1):
+        floor.spawner.requests.pop()[1]("no descriptors")
+        floor.loop.run("_boot")
+    call = client.call()
+    floor.say(old, body_of(REPLY, 2, None, {}, "done"))
+    assert "done" == client.outcome(call).value
+
+
+@pytest.mark.parametrize("floor", [{"recycle_after_calls": 2}], indirect=True)
+async def test_a_worker_is_worn_by_its_calls(floor: Floor) -> None:
+    """When the last call of its allowance has ended."""
+    client = floor.room.add_client()
+    worker = floor.bear()
+    for call_id in (2, 3):
+        assert [] == floor.spawner.requests
+        client.call()
+        floor.say(worker, body_of(REPLY, call_id, None, {}, None))
+    assert 1 == len(floor.spawner.requests)
+    assert RecycleReason.CALLS is floor.worker_of(worker).retiring
+
+
+# Size
+
+
+async def test_a_smaller_pool_lets_an_idle_worker_go(floor: Floor) -> None:
+    """The busy one stays; calls in it are not touched."""
+    client = floor.room.add_client()
+    busy = floor.bear()
+    client.call()
+    floor.slots.resize(2)
+    idle = floor.bear()
+    floor.slots.resize(1)
+    assert (False, True) == (busy.process.killed, idle.process.killed)
+    idle.die("SIGKILL")
+    assert [] == floor.spawner.requests
+    assert {RecycleReason.SCALED_DOWN: 1} == floor.slots.recycles
+
+
+async def test_a_pool_of_none_starts_one_again(floor: Floor) -> None:
+    """And a worker that gets ready when it is not wanted any more goes at once."""
+    floor.slots.resize(0)
+    unwanted = floor.bear()
+    assert unwanted.process.killed
+    unwanted.die("SIGKILL")
+    assert [] == floor.spawner.requests
+    floor.slots.resize(1)
+    assert 1 == len(floor.spawner.requests)

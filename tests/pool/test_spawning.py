@@ -13,6 +13,7 @@ import sys
 import pytest
 from tests.support.fakes import RecordingLog
 
+from dspex_pool.ports import Process
 from dspex_pool.spawning import MAX_ZYGOTE_FAILURES, ChildProcess, Spawner, exit_reason
 from dspex_pool.stderr_tail import StderrTail
 from dspex_protocol import CALL, NIL, NOTE, REPLY, encode
@@ -26,7 +27,7 @@ class Asked:
         self.failures: list[str] = []
         self.started: list[int] = []
 
-    def take(self, process: ChildProcess, wire: int) -> None:
+    def take(self, process: Process, wire: int) -> None:
         self.started.append(process.pid)
         os.close(wire)
         process.kill()
@@ -157,6 +158,25 @@ async def test_zygotes_that_died_are_tried_again_later(monkeypatch: pytest.Monke
     zygote.send(encode(NOTE, 0, "zygote.ready", {}, NIL)[HEADER_BYTES:])
     spawner._hear_zygote()
     assert ["exec", "zygote"] == [*modes, spawner.mode]
+    spawner.close()
+    zygote.close()
+
+
+async def test_what_was_asked_of_a_zygote_that_became_unfit_is_started_from_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It had been ready, so another is tried later; its answers to nothing do no harm."""
+    monkeypatch.setattr("dspex_pool.spawning.BRIDGE", ("/nowhere/python",))
+    monkeypatch.setattr("dspex_pool.spawning.ZYGOTE_AGAIN_S", 0.001)
+    spawner, zygote = spawner_with_zygote()
+    asked = Asked()
+    spawner.spawn(asked.take, asked.fail)
+    zygote.send(encode(NOTE, 0, "zygote.unfit", {"reason": "it has 2 threads"}, NIL)[HEADER_BYTES:])
+    spawner._hear_zygote()
+    assert (False, "exec") == (spawner.is_forking, spawner.mode)
+    assert ["a process could not be started: No such file or directory"] == asked.failures
+    spawner._zygote_died("exit code 0")
+    await asyncio.wait_for(spawner.wanted.wait(), 5)
     spawner.close()
     zygote.close()
 

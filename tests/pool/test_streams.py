@@ -127,7 +127,7 @@ def test_items_after_the_outcome_go_nowhere(client: Client, worker: FakeWorker, 
 
 def test_an_item_larger_than_the_client_accepts_ends_the_call(client: Client, worker: FakeWorker) -> None:
     """It is never sent."""
-    client.session.max_frame_bytes = 4096
+    client.connection.max_frame_bytes = 4096
     call = client.call("program.predict", credit=5)
     worker.item(1, 0, "x" * 5000)
     assert "result_too_large" == client.outcome(call).code

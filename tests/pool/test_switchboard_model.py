@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from tests.support.fakes import Client, FakeWorker, Frame, Room
 
-from dspex_pool.sessions import CLOGGED_BYTES
+from dspex_pool.connections import CLOGGED_BYTES
 from dspex_protocol import CALL, CANCEL, FAIL, REPLY
 
 LONG_S = 200.0  # more than any deadline and the grace period together
@@ -19,7 +19,8 @@ class SwitchboardMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.room = Room(workers=2, calls_per_worker=2, max_queue=3, grace_s=0.5)
-        self.clients = [self.room.add_client(), self.room.add_client()]
+        # One tenant: of several, one may wait beside places that are kept for another.
+        self.clients = [self.room.add_client(tenant="both"), self.room.add_client(tenant="both")]
         self.alive = list(self.room.workers)
         self.calls: list[tuple[Client, int]] = []
         self.next_callback = 1
@@ -44,7 +45,7 @@ class SwitchboardMachine(RuleBasedStateMachine):
 
     @property
     def open_calls(self) -> list[tuple[Client, int]]:
-        return [(client, call_id) for client in self.clients for call_id in client.session.calls]
+        return [(client, call_id) for client in self.clients for call_id in client.connection.calls]
 
     # Clients
 
@@ -65,8 +66,8 @@ class SwitchboardMachine(RuleBasedStateMachine):
     @rule(n=pick, which=pick)
     def call_nested(self, n: int, which: int) -> None:
         client = self.client(n)
-        if client.session.callbacks:
-            parent = sorted(client.session.callbacks)[which % len(client.session.callbacks)]
+        if client.connection.callbacks:
+            parent = sorted(client.connection.callbacks)[which % len(client.connection.callbacks)]
             self.calls.append((client, client.call("program.predict", parent=parent)))
 
     @rule(which=pick)
@@ -169,17 +170,17 @@ class SwitchboardMachine(RuleBasedStateMachine):
     def open_calls_are_those_without_an_outcome(self) -> None:
         for client in self.clients:
             waiting = {call for owner, call in self.calls if owner is client and not client.outcomes(call)}
-            assert waiting == set(client.session.calls)
+            assert waiting == set(client.connection.calls)
 
     @invariant()
     def payloads_are_counted(self) -> None:
-        payloads = [call.payload for client in self.clients for call in client.session.calls.values()]
+        payloads = [call.payload for client in self.clients for call in client.connection.calls.values()]
         assert sum(map(len, payloads)) == self.room.open_bytes
 
     @invariant()
     def callbacks_are_known_on_both_sides(self) -> None:
         from_clients = {
-            id(callback) for client in self.clients for callback in client.session.callbacks.values()
+            id(callback) for client in self.clients for callback in client.connection.callbacks.values()
         }
         from_workers = {
             id(callback) for worker in self.alive for callback in worker.worker.callbacks.values()
@@ -189,7 +190,9 @@ class SwitchboardMachine(RuleBasedStateMachine):
     @invariant()
     def nobody_waits_while_a_worker_has_room(self) -> None:
         if self.alive and min(worker.worker.load for worker in self.alive) < 2:
-            assert 0 == self.room.switchboard._waiting.startable
+            waiting = self.room.switchboard.placing.waiting
+            # Calls that go on alone wait for a worker without another such call.
+            assert 0 == waiting.startable - len(waiting._alone)
 
     def teardown(self) -> None:
         """In the end all have had their outcome, and nothing is kept for them."""
@@ -204,7 +207,7 @@ class SwitchboardMachine(RuleBasedStateMachine):
             )
         switchboard = self.room.switchboard
         assert (0, 0, 0) == (self.room.waiting, self.room.open_bytes, len(switchboard._wheel))
-        assert [{}, {}] == [client.session.callbacks for client in self.clients]
+        assert [{}, {}] == [client.connection.callbacks for client in self.clients]
 
     def check_frames(self, frames: list[Frame]) -> None:
         """The items of a call are numbered from 0, and its outcome is its last frame."""

@@ -7,15 +7,21 @@ things: a client that stops reading, a worker that is killed and does not die.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
 from dspex_pool.config import Config
+from dspex_pool.connections import Connection
+from dspex_pool.holdings import Holdings
 from dspex_pool.lifecycle import WorkerEvent
 from dspex_pool.link import Link
 from dspex_pool.logs import Log
-from dspex_pool.sessions import Session
+from dspex_pool.operations import HOP_METHODS
+from dspex_pool.ports import Stored
+from dspex_pool.store import Store
+from dspex_pool.store.memory import MemoryStore
 from dspex_pool.switchboard import Switchboard
 from dspex_pool.worker import Worker
 from dspex_protocol import (
@@ -37,9 +43,9 @@ from dspex_protocol import (
 )
 from dspex_protocol.frame import HEADER_BYTES
 
-METHODS = frozenset(
-    ("system.echo", "system.describe", "program.predict", "program.build", "program.load", "worker.configure")
-)
+from .tasks import HandTasks
+
+METHODS = HOP_METHODS | {"system.echo", "system.describe", "program.predict"}
 
 
 class Frame(NamedTuple):
@@ -174,37 +180,46 @@ class RecordingLog(Log):
 
 
 class FakeHouse:
-    """The server around a session."""
+    """The server around a connection."""
 
     def __init__(self) -> None:
         self.greeted: list[Hello] = []
-        self.left: list[Session] = []
-        self.gone: list[Session] = []
+        self.left: list[Connection] = []
+        self.gone: list[Connection] = []
+        self.draining = False
 
-    def greet(self, hello: Hello) -> Welcome:
+    def greet(self, connection: Connection, hello: Hello) -> Welcome:
         self.greeted.append(hello)
         return Welcome(server="dspex/0", instance="i", max_frame_bytes=1 << 20, max_queue=1, workers=1)
 
     def info(self) -> dict[str, object]:
         return {"pid": 1}
 
-    def leave(self, session: Session) -> None:
-        self.left.append(session)
+    def recycle(self, worker: int | None) -> list[int]:
+        return [] if worker is None else [worker]
 
-    def lost(self, session: Session) -> None:
-        self.gone.append(session)
+    def drain(self) -> None:
+        self.draining = True
+
+    def leave(self, connection: Connection) -> None:
+        self.left.append(connection)
+
+    def lost(self, connection: Connection) -> None:
+        self.gone.append(connection)
 
 
 class Client:
-    """A client of the switchboard, with its session."""
+    """A client of the switchboard, with its connection."""
 
-    def __init__(self, switchboard: Switchboard, house: FakeHouse, greet: bool) -> None:
+    def __init__(
+        self, switchboard: Switchboard, house: FakeHouse, hello: dict[str, object] | None, number: int
+    ) -> None:
         self.link = FakeLink()
         self.house = house
-        self.session = Session(self.link, switchboard, house)
+        self.connection = Connection(self.link, switchboard, house, number)
         self._next_id = 1
-        if greet:
-            self.call("system.hello", {"protocol": "dspex", "versions": [1]})
+        if hello is not None:
+            self.call("system.hello", {"protocol": "dspex", "versions": [1], **hello})
             assert self.sent.pop().kind == REPLY
 
     @property
@@ -214,7 +229,7 @@ class Client:
 
     def give(self, *bodies: bytes | Oversized) -> None:
         """Send bodies, as one read."""
-        self.session.take(list(bodies))
+        self.connection.take(list(bodies))
 
     def call(
         self, method: str = "system.echo", value: object = None, call_id: int = 0, /, **meta: object
@@ -306,38 +321,92 @@ class FakeWorker:
     def cancel_host(self, callback_id: int) -> None:
         self.give(body_of(CANCEL, callback_id, None, {}, None))
 
+    def start_all(self) -> None:
+        """Say that it has begun all that it has; then it may get more, and begins that too."""
+        while self.worker.started_up_to < self.worker.last_id:
+            self.start(self.worker.last_id)
+
     def die(self, reason: str = "SIGKILL") -> None:
         self.worker.move(WorkerEvent.DIE)
         self._switchboard.worker_lost(self.worker, reason)
 
 
-class Room:
-    """A switchboard with its clock, its clients and its workers."""
+def record_of(what: object) -> dict[str, object]:
+    """A worker's record of a program that this tells from others."""
+    return {"spec": {"module": "Fake", "what": what}, "state": {}, "dspy": "0", "schema": 1}
 
-    def __init__(self, workers: int = 1, effects: frozenset[str] = frozenset(), **settings: object) -> None:
+
+def stored_in(store: Store, tasks: HandTasks) -> Stored:
+    """A store as the supervisor takes it; ids are numbered, and the wall clock stands still."""
+    numbers = itertools.count(1)
+    return Stored(
+        store=store, tasks=tasks, wall_ms=lambda: 1_700_000_000_000, new_id=lambda: f"id-{next(numbers)}"
+    )
+
+
+class Room:
+    """A switchboard with its clock, its clients and its workers.
+
+    Args:
+        workers: Workers that are ready at once.
+        effects: Methods that they say have effects.
+        config: All settings; by default the defaults with `settings`.
+        store: Makes the store.
+    """
+
+    def __init__(
+        self,
+        workers: int = 1,
+        effects: frozenset[str] = frozenset(),
+        config: Config | None = None,
+        store: Callable[[Callable[[], float]], MemoryStore] = MemoryStore,
+        **settings: object,
+    ) -> None:
         self.clock = FakeClock()
         self.log = RecordingLog()
         self.house = FakeHouse()
-        self.config = replace(Config(), **settings)  # type: ignore[arg-type]
+        self.config = config or replace(Config(), **settings)  # type: ignore[arg-type]
         self.wake_at: list[float] = []
-        self.switchboard = Switchboard(self.config, self.clock, self.wake_at.append, [], self.log)
+        self.dirty: list[Link] = []
+        self.tasks = HandTasks()
+        self.memory = store(self.clock)
+        self.stored = stored_in(self.memory, self.tasks)
+        self.switchboard = Switchboard(
+            self.config, self.clock, self.wake_at.append, self.dirty, self.log, self.stored
+        )
         self.clients: list[Client] = []
         self.workers: list[FakeWorker] = []
         self._effects = effects
         for _ in range(workers):
             self.add_worker()
 
-    def add_client(self, *, greet: bool = True) -> Client:
-        client = Client(self.switchboard, self.house, greet)
+    def add_client(self, *, greet: bool = True, **hello: object) -> Client:
+        """Another connection, greeted with these offers; each is a tenant of its own."""
+        number = len(self.clients) + 1
+        client = Client(self.switchboard, self.house, hello if greet else None, number)
         self.clients.append(client)
         return client
 
     def add_worker(self) -> FakeWorker:
         fake = FakeWorker(len(self.workers) + 1, self.switchboard, self._effects)
+        fake.worker.holdings = Holdings(self.config.programs_per_worker, self.config.program_memory_mb << 20)
         self.workers.append(fake)
         fake.worker.move(WorkerEvent.GREETED)
+        fake.worker.ready_s = self.clock.now_s
         self.switchboard.worker_ready(fake.worker)
         return fake
+
+    def retire(self, fake: FakeWorker) -> None:
+        """A worker drains."""
+        fake.worker.move(WorkerEvent.DRAIN)
+        self.switchboard.worker_drains(fake.worker)
+
+    def store(self, program: str, record: object = None) -> None:
+        """A program is stored."""
+        self.tasks.start(self._create(program, encode_value(record_of(record))))
+
+    async def _create(self, program: str, content: bytes) -> None:
+        await self.switchboard.library.create(program, content)
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass, and have done what is due then."""
@@ -354,4 +423,4 @@ class Room:
 
     @property
     def counters(self) -> dict[str, int]:
-        return self.switchboard.counters.snapshot()
+        return self.switchboard.outcomes.counters.snapshot()

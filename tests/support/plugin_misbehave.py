@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dspex_bridge.calls import RunningCall
-from dspex_bridge.operations import Nothing, Operation, Worker
+from dspex_bridge.rows import Nothing, Operation, Worker
 
 _kept: list[object] = []
 
@@ -184,9 +184,18 @@ async def _allocate(worker: Worker, call: RunningCall, what: Megabytes) -> int:
     return os.getpid()
 
 
+async def _grow(worker: Worker, call: RunningCall, what: Megabytes) -> None:
+    _kept.append(bytearray(what.megabytes * 1024 * 1024))
+    await asyncio.sleep(3600)
+
+
 async def _leak_thread(worker: Worker, call: RunningCall, nothing: Nothing) -> int:
     threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
     return threading.active_count()
+
+
+async def _wall_clock(worker: Worker, call: RunningCall, nothing: Nothing) -> float:
+    return time.time()  # noqa: TID251 -- to see that a test has moved it
 
 
 async def _stream(worker: Worker, call: RunningCall, what: Items) -> int:
@@ -220,7 +229,9 @@ OPERATIONS = [
     _row("exit", Nothing, _exit, "Ends its process."),
     _row("crash", Nothing, _crash, "Ends its process by a segmentation fault."),
     _row("allocate", Megabytes, _allocate, "Keeps memory."),
+    _row("grow", Megabytes, _grow, "Keeps memory, and does not end."),
     _row("leak_thread", Nothing, _leak_thread, "Leaves a thread."),
+    _row("wall_clock", Nothing, _wall_clock, "Tells the wall clock, in seconds."),
     _row("stream", Items, _stream, "Sends items."),
     _row("blob", Items, _blob, "Answers many bytes."),
 ]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
 from dspex_pool.client import Client, HostFunction
+from dspex_pool.config import Config, flag_of
 from dspex_protocol import DSPexError
 
 from .survivors import MARK, alive_after, describe, end_marked, marked, new_mark
@@ -33,13 +34,24 @@ def server_environment(mark: str, more: Mapping[str, str] | None = None) -> dict
     return {**settings, **(more or {}), MARK: mark}
 
 
+def known_flags(settings: Mapping[str, object]) -> list[str]:
+    """Settings as flags, but for those that this server does not have."""
+    known = Config.__dataclass_fields__
+    return [word for name, value in settings.items() if name in known for word in (flag_of(name), str(value))]
+
+
 @contextlib.asynccontextmanager
 async def serving(
     *flags: str,
     environment: Mapping[str, str] | None = None,
     functions: Mapping[str, HostFunction] | None = None,
     lms: Mapping[str, object] = SIM,
+    notes: Sequence[str] = (),
     limit_s: float = 60.0,
+    command: Sequence[str] = (),
+    stderr: Path | None = None,
+    secrets: Mapping[str, str] | None = None,
+    client_type: type[Client] = Client,
 ) -> AsyncGenerator[Client]:
     """A client of a server of its own.
 
@@ -48,24 +60,39 @@ async def serving(
         environment: Added to what `server_environment` gives.
         functions: Host functions.
         lms: Language models.
+        notes: Which NOTEs are wanted.
         limit_s: The body is cancelled when it takes longer.
+        command: What is started instead of `dspex serve`.
+        stderr: Where its log goes; by default where ours does.
+        secrets: What `lms` refer to.
+        client_type: What the client is made of.
 
     Raises:
         TimeoutError: after `limit_s`.
         AssertionError: when something of the server is alive after its end.
     """
     mark = new_mark()
+    log = None if stderr is None else os.open(stderr, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         async with (
             asyncio.timeout(limit_s),
-            Client.start(
-                flags=flags, environment=server_environment(mark, environment), functions=functions, lms=lms
+            client_type.start(
+                command=command,
+                flags=flags,
+                environment=server_environment(mark, environment),
+                functions=functions,
+                lms=lms,
+                notes=notes,
+                stderr=log,
+                secrets=secrets,
             ) as client,
         ):
             yield client
         assert [] == [describe(pid) for pid in alive_after(1.0, marked(mark))]
     finally:
         end_marked(mark)
+        if log is not None:
+            os.close(log)
 
 
 async def info(client: Client) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`dspex call`: a server started, one call made, its result printed."""
+"""`dspex call`: a server started or joined, one call made, its result printed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
+from dspex_pool.cli.connecting import add_connect_option, read_address, report_no_server
 from dspex_pool.cli.exits import BAD_ARGUMENTS, NO_SERVER, OK, exits_with_code
-from dspex_pool.cli.notation import from_json, to_json
 from dspex_pool.cli.readable import field_text, meta_text, plain, prediction_fields, report, result_text
 from dspex_pool.cli.serve import read_flags
 from dspex_pool.client import Client
-from dspex_pool.config import flag_of, read_config, trace_settings
+from dspex_pool.config import flag_of
+from dspex_pool.notation import from_json, to_json
 from dspex_pool.replies import Outcome
+from dspex_pool.settings import find_file, read_config, trace_settings
 from dspex_protocol import DSPexError, Meta, error, invalid_argument
 
 EPILOG: Final = """\
@@ -31,6 +33,7 @@ Bytes and the like are written as in the output: {"$base64": "AAE="}, {"$date": 
   dspex call predict "question -> answer" question="Why?" --module ChainOfThought --lm sim/demo
   dspex call predict "text -> summary" text=- --lm openai/gpt-4o-mini --stream
   dspex call system.info -- --workers 4
+  dspex call system.info --connect unix:/run/user/1000/dspex.sock
 
 exit codes: 0 ok, 1 the call failed, 2 bad arguments, 3 no server or no worker
 """
@@ -44,7 +47,8 @@ class Request:
 
     Attributes:
         lm: Model that is to be the default one; None leaves that to the settings.
-        flags: Flags for the server.
+        flags: Flags for a server of its own.
+        connect: Where a server listens that is to be asked instead, as it was typed.
     """
 
     method: str
@@ -54,6 +58,7 @@ class Request:
     stream: bool = False
     json: bool = False
     flags: tuple[str, ...] = ()
+    connect: str | None = None
 
 
 @exits_with_code
@@ -65,33 +70,58 @@ def run(arguments: list[str]) -> int:
     """
     try:
         request = read_request(arguments)
-        flags = server_flags(request.flags)
+        # Flags are for a server of its own, whatever the environment says.
+        address = None if request.flags else read_address(request.connect, os.environ)
+        flags = [] if address is not None else server_flags(request.flags)
     except DSPexError as refusal:
         print(f"dspex call: {refusal.message}", file=sys.stderr)
         return BAD_ARGUMENTS
+    if address is not None:
+        return asyncio.run(_call_shared_server(request, address))
     return asyncio.run(_call_own_server(request, flags))
 
 
 def server_flags(flags: Sequence[str]) -> list[str]:
-    """Flags for a server of one call: checked here, and one worker where none says otherwise.
+    """Flags for a server of one call: checked here, on stdio, and one worker where nothing says otherwise.
 
     Raises:
         CallerError: `invalid_argument` naming the flag or variable.
     """
     given = read_flags(list(flags))
     read_config(os.environ, given)
-    if trace_settings(os.environ, given)["workers"].kind == "default":
-        return [flag_of("workers"), "1", *flags]
-    return list(flags)
+    sources = trace_settings(os.environ, given, find_file(os.environ, given))
+    added: list[str] = []
+    if sources["workers"].kind == "default" and sources["min_workers"].kind == "default":
+        added += [flag_of("workers"), "1"]
+    if sources["listen"].kind != "flag":  # what a shared server is told is not for this one
+        added += [flag_of("listen"), "stdio"]
+    return [*added, *flags]
 
 
-async def _call_own_server(request: Request, flags: Sequence[str]) -> int:
-    lms: dict[str, object] = {} if request.lm is None else {"default": {"model": request.lm}}
+async def _call_shared_server(request: Request, address: str) -> int:
     try:
-        async with Client.start(flags=flags, lms=lms) as client:
+        async with Client.connect(address, lms=_models(request)) as client:
             return await perform(client, request)
     except DSPexError as failure:
         return report(failure, as_json=request.json)
+    except BrokenPipeError:  # the reader of stdout is gone, and not the server
+        raise
+    except OSError as reason:
+        return report_no_server("call", address, reason)
+
+
+def _models(request: Request) -> dict[str, object]:
+    return {} if request.lm is None else {"default": {"model": request.lm}}
+
+
+async def _call_own_server(request: Request, flags: Sequence[str]) -> int:
+    try:
+        async with Client.start(flags=flags, lms=_models(request)) as client:
+            return await perform(client, request)
+    except DSPexError as failure:
+        return report(failure, as_json=request.json)
+    except BrokenPipeError:
+        raise
     except (OSError, TimeoutError) as reason:
         print(f"dspex call: no server: {reason or 'it did not answer in time'}", file=sys.stderr)
         return NO_SERVER
@@ -203,6 +233,8 @@ def read_request(arguments: Sequence[str]) -> Request:
     predicts = given.method == "predict"
     if not predicts and (given.module or given.adapter or given.config):
         raise error("invalid_argument", "--module, --adapter and --config belong to `dspex call predict`")
+    if given.connect is not None and flags:
+        raise error("invalid_argument", "--connect: flags of dspex serve are for a server of its own")
     return Request(
         method=PREDICT if predicts else given.method,
         payload=_prediction(given) if predicts else read_payload(given.payload),
@@ -211,6 +243,7 @@ def read_request(arguments: Sequence[str]) -> Request:
         stream=given.stream,
         json=given.json,
         flags=tuple(flags),
+        connect=given.connect,
     )
 
 
@@ -298,7 +331,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="dspex call",
         usage="dspex call METHOD [PAYLOAD | KEY=VALUE …] [options] [-- flags of dspex serve]\n"
         "       dspex call predict SIGNATURE [KEY=VALUE …] [options] [-- flags of dspex serve]",
-        description="Start a server, make one call, print the result.",
+        description="Start a server (or join one), make one call, print the result.",
         epilog=EPILOG,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -312,6 +345,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--config", metavar="KEY=VALUE", action="append", default=[], help="predict: temperature=0.7, …")
     add("--meta", metavar="KEY=VALUE", action="append", default=[], help="the call's meta: priority=9, …")
     add("--deadline-ms", metavar="MS", type=int, help="time for the whole call (default: the server's)")
+    add_connect_option(parser, "a server is started for this call")
     add("--stream", action="store_true", help="print tokens as they come")
     add("--json", action="store_true", help="a JSON object a line: item, result with meta; error on stderr")
     return parser

@@ -9,12 +9,13 @@ import sys
 
 from dspex_pool.cli.exits import BAD_ARGUMENTS, OK, exits_with_code
 from dspex_pool.cli.serve import read_flags
-from dspex_pool.config import effective_settings
+from dspex_pool.settings import effective_settings
 from dspex_protocol import DSPexError
 
 EPILOG = """\
 Flags of `dspex serve`, such as `--workers 4`, may be added to see what they would do.
-The order is: flag, then environment, then default; an empty variable counts as not set.
+The order is: flag, then environment, then file, then default; an empty variable counts as not set.
+The file is TOML, one line a setting (`workers = 4`), named by --config-file or DSPEX_CONFIG_FILE.
 """
 
 
@@ -23,7 +24,7 @@ def run(arguments: list[str]) -> int:
     """Print the settings.
 
     Returns:
-        0, or 2 when a flag or variable cannot be read.
+        0, or 2 when a flag, a variable or the file cannot be read.
     """
     given, flags = _parser().parse_known_args(arguments)
     try:
@@ -55,8 +56,18 @@ def _parser() -> argparse.ArgumentParser:
 def _lines(settings: list[dict[str, object]]) -> list[str]:
     lines: list[str] = []
     for setting in settings:
-        value = json.dumps(setting["value"], ensure_ascii=False)
-        origin = "default" if setting["source"] == "default" else f"from {setting['source_name']}"
-        lines.append(f"{setting['name']} = {value}  ({origin})")
-        lines.append(f"    {setting['why']}: {setting['type']}; {setting['flag']}, {setting['variable']}")
+        value = setting["value"]
+        shown = "unset" if value is None else json.dumps(value, ensure_ascii=False)
+        unit = f" ({setting['unit']})" if setting["unit"] else ""
+        lines.append(f"{setting['name']} = {shown}  ({_origin(setting)})")
+        lines.append(
+            f"    {setting['why']}: {setting['type']}{unit}; {setting['flag']}, {setting['variable']}"
+        )
     return lines
+
+
+def _origin(setting: dict[str, object]) -> str:
+    if setting["source"] == "default":
+        return "default"
+    where = "" if setting["source_file"] is None else f" in {setting['source_file']}"
+    return f"from {setting['source_name']}{where}"

@@ -14,7 +14,8 @@ from dspex_pool.cli.exits import CALL_FAILED, OK, exits_with_code
 from dspex_pool.cli.machine import Check, look_at_machine
 from dspex_pool.cli.readable import plain
 from dspex_pool.cli.trial import judge, try_server
-from dspex_pool.config import Config, read_config
+from dspex_pool.config import Config
+from dspex_pool.settings import read_config
 from dspex_protocol import DSPexError
 
 EPILOG = """\
@@ -58,7 +59,7 @@ def examine(environment: Mapping[str, str]) -> Iterator[Check]:
     failed = False
     try:
         config = read_config(environment, {})
-        yield Check(name="settings", level="ok", found="every DSPEX_ variable can be read")
+        yield Check(name="settings", level="ok", found="all of them can be read")
     except DSPexError as refusal:
         failed = True
         config = Config()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import cast
 
 from dspex_pool.cli.exits import CALL_FAILED, NO_SERVER
-from dspex_pool.cli.notation import to_json
+from dspex_pool.notation import to_json
 from dspex_protocol import DSPexError, Meta, Tagged
 
 # What means that nobody was there to run the call.

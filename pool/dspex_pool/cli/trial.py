@@ -19,6 +19,11 @@ from dspex_protocol import DSPexError
 # DSPy's first import from a cold disk takes up to 6 s.
 READY_TIMEOUT_MS: Final = 20_000
 ECHOES: Final = 50
+# Of its own whatever the environment says: one worker, and nobody else's socket.
+TRIAL_FLAGS: Final = (
+    *("--workers", "1", "--min-workers", "1", "--listen", "stdio"),
+    *("--log-level", "info"),
+)
 SIGNATURE: Final = "question -> answer"
 LM: Final = {"doctor": {"model": "sim/doctor"}}
 _LINE: Final = re.compile(r"(?P<at>\S+)Z \w+ dspex\.(?P<event>\w+)(?P<fields>.*)")
@@ -55,7 +60,7 @@ async def try_server(flags: tuple[str, ...] = ()) -> Trial:
     trial = Trial()
     with tempfile.TemporaryFile() as log:
         try:
-            await _use_server(trial, log, ("--workers", "1", "--log-level", "info", *flags))
+            await _use_server(trial, log, (*TRIAL_FLAGS, *flags))
         except DSPexError as failure:
             trial.failure = str(failure)
         except (OSError, TimeoutError) as reason:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from dspex_pool.cli.notation import from_json, to_json
-from dspex_protocol import DSPexError, FunctionReference, Pairs, Tagged, Tensor
+from dspex_pool.notation import from_json, to_json
+from dspex_protocol import CallerError, FunctionReference, Pairs, Tagged, Tensor
 
 VALUES: list[tuple[Any, Any]] = [
     (b"\x00\xff", {"$base64": "AP8="}),
@@ -45,6 +45,12 @@ def test_a_value_survives_the_way_through_json(value: object, written: object) -
     assert type(value) is type(again)
 
 
+def test_an_integer_of_any_length_survives() -> None:
+    """Python writes and reads no more than 4,300 decimal digits."""
+    for value in (2**8192, -(2**20_000), 2**8192 - 1):
+        assert value == from_json(json.loads(json.dumps(to_json(value))))
+
+
 @pytest.mark.parametrize(
     "written",
     [
@@ -52,6 +58,11 @@ def test_a_value_survives_the_way_through_json(value: object, written: object) -
         {"$base64": 1},
         {"$decimal": "ten"},
         {"$timestamp": "yesterday"},
+        {"$timestamp": "2026-01-31T12:00:00"},
+        {"$integer": "1.5"},
+        {"$map": [[1, 2]]},
+        {"$tagged": [1, 2]},
+        {"$set": [[]]},
         {"$tensor": ["u1", [2]]},
         {"$tensor": ["u1", [3], {"$base64": "AQI="}]},
         {"$tagged": 1},
@@ -60,10 +71,11 @@ def test_a_value_survives_the_way_through_json(value: object, written: object) -
     ],
 )
 def test_content_that_does_not_fit_is_refused(written: dict[str, object]) -> None:
-    """A typed error, whatever is inside; nothing else gets out."""
-    with pytest.raises(DSPexError) as caught:
-        from_json([written])
-    assert caught.value.code in ("invalid_argument", "value_bad_extension")
+    """A typed error that says where it stands, whatever is inside; nothing else gets out."""
+    with pytest.raises(CallerError) as caught:
+        from_json({"a": [1, written]}, "payload")
+    assert "invalid_argument" == caught.value.code
+    assert f"payload.a[1].{next(iter(written))}" == caught.value.details["field"]
 
 
 def test_what_is_no_value_is_refused() -> None:

@@ -8,15 +8,18 @@ JSON has no bytes and no dates. What it lacks is an object with one key that sta
 from __future__ import annotations
 
 import base64
-import binascii
 import datetime as dt
 import math
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Final, cast
 
-from dspex_protocol import FunctionReference, Pairs, Tagged, Tensor, invalid_argument
+from dspex_protocol import FunctionReference, Pairs, Tagged, Tensor, WireError, invalid_argument
 from dspex_protocol.extensions import read_tagged, read_tensor, write_tagged
+
+# Python refuses to read more than 4,300 decimal digits, and writing them takes time that grows
+# with their square; longer integers are hexadecimal.
+_DECIMAL_BITS: Final = 8192
 
 
 def to_json(value: object) -> object:
@@ -26,8 +29,10 @@ def to_json(value: object) -> object:
         TypeError: for what is no value of the protocol.
     """
     match value:
-        case None | bool() | int() | str():
+        case None | bool() | str():
             return value
+        case int():
+            return value if value.bit_length() <= _DECIMAL_BITS else {"$integer": hex(value)}
         case float():
             return value if math.isfinite(value) else {"$float": str(value)}
         case bytes():
@@ -66,45 +71,62 @@ def _extension_to_json(value: object) -> object:
     return {"$tagged": [tag, to_json(content)]} if name in _READERS else {name: to_json(content)}
 
 
-def from_json(written: object) -> object:
+def from_json(written: object, path: str = "") -> object:
     """The value that a piece of JSON stands for.
+
+    Args:
+        written: The piece.
+        path: Where it stands, for errors.
 
     Raises:
         CallerError: `invalid_argument` where the content of a `$` object does not fit it.
     """
     match written:
         case list():
-            return [from_json(item) for item in cast("list[object]", written)]
+            items = cast("list[object]", written)
+            return [from_json(item, f"{path}[{at}]") for at, item in enumerate(items)]
         case dict():
-            return _map_from_json(cast("dict[str, object]", written))
+            return _map_from_json(cast("dict[str, object]", written), path)
         case _:
             return written
 
 
-def _map_from_json(written: Mapping[str, object]) -> object:
+def _map_from_json(written: Mapping[str, object], path: str) -> object:
     name = next(iter(written), "")
     if len(written) != 1 or not name.startswith("$"):
-        return {key: from_json(item) for key, item in written.items()}
+        return {key: from_json(item, _below(path, key)) for key, item in written.items()}
+    content, inside = written[name], _below(path, name)
     reader = _READERS.get(name)
     try:
-        return reader(written[name]) if reader else read_tagged([name[1:], from_json(written[name])])
-    except (ValueError, TypeError, AttributeError, InvalidOperation, binascii.Error) as reason:
-        raise invalid_argument(name, f"content that fits it ({reason})", written[name]) from None
+        return reader(content, inside) if reader else read_tagged([name[1:], from_json(content, inside)])
+    except (ValueError, TypeError, AttributeError, InvalidOperation, WireError) as reason:
+        raise invalid_argument(inside, f"content that fits it ({reason})", content) from None
 
 
-def _tensor(content: object) -> object:
+def _below(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _tensor(content: object, path: str) -> object:
     dtype, shape, data = cast("list[object]", content)
-    return read_tensor([dtype, shape, from_json(data)])
+    return read_tensor([dtype, shape, from_json(data, path)])
 
 
-def _map(content: object) -> dict[str, object]:
+def _map(content: object, path: str) -> dict[str, object]:
     pairs = cast("list[tuple[str, object]]", content)
-    return {key: from_json(item) for key, item in pairs}
+    return {_text(key): from_json(item, _below(path, key)) for key, item in pairs}
 
 
-def _tagged(content: object) -> object:
+def _tagged(content: object, path: str) -> object:
     tag, inside = cast("tuple[str, object]", content)
-    return Tagged(tag, from_json(inside))
+    return Tagged(_text(tag), from_json(inside, path))
+
+
+def _timestamp(content: object) -> dt.datetime:
+    moment = dt.datetime.fromisoformat(_text(content))
+    if moment.tzinfo is None:
+        raise ValueError("an offset, such as +00:00, is missing")
+    return moment
 
 
 def _text(content: object) -> str:
@@ -113,13 +135,14 @@ def _text(content: object) -> str:
     return content
 
 
-_READERS: Final[Mapping[str, Callable[[object], object]]] = {
-    "$base64": lambda content: base64.b64decode(_text(content), validate=True),
-    "$decimal": lambda content: Decimal(_text(content)),
-    "$float": lambda content: float(_text(content)),
-    "$function": lambda content: FunctionReference(_text(content)),
+_READERS: Final[Mapping[str, Callable[[object, str], object]]] = {
+    "$base64": lambda content, _: base64.b64decode(_text(content), validate=True),
+    "$decimal": lambda content, _: Decimal(_text(content)),
+    "$float": lambda content, _: float(_text(content)),
+    "$function": lambda content, _: FunctionReference(_text(content)),
+    "$integer": lambda content, _: int(_text(content), 16),
     "$map": _map,
     "$tagged": _tagged,
     "$tensor": _tensor,
-    "$timestamp": lambda content: dt.datetime.fromisoformat(_text(content)),
+    "$timestamp": lambda content, _: _timestamp(content),
 }
