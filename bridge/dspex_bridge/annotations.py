@@ -13,6 +13,7 @@ import datetime as dt
 import functools
 import operator
 import re
+import uuid
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
@@ -20,6 +21,7 @@ from typing import Annotated, Any, Final, Literal
 import dspy
 import pydantic
 import pydantic_core
+from dspy.experimental import Citations, Document
 
 from dspex_protocol.errors import DSPexError, invalid_argument
 
@@ -36,6 +38,8 @@ _PLAIN: Final[Mapping[str, Any]] = {
     "date": dt.date,
     "datetime": dt.datetime,
     "time": dt.time,
+    "duration": dt.timedelta,
+    "uuid": uuid.UUID,
     "decimal": Decimal,
     "any": Any,
     "dict": dict,
@@ -46,6 +50,9 @@ _PLAIN: Final[Mapping[str, Any]] = {
     "history": dspy.History,
     "code": dspy.Code,
     "reasoning": dspy.Reasoning,
+    "document": Document,
+    "citations": Citations,
+    "tool_calls": dspy.ToolCalls,
 }
 _EXACT: Final = frozenset(("str", "int", "float", "bool", "bytes"))
 """Plain types of which the strict form takes nothing else (an integer is a number, though)."""
@@ -156,9 +163,12 @@ def _read_member(name: str, value: object) -> object:
     if isinstance(value, _PLAIN[name]):
         return value
     try:
-        return read_dspy_type(name, value, name)
+        return read_dspy_type(name, value, "")
     except DSPexError as refused:
-        raise ValueError(refused.details["expected"]) from None  # pydantic then tells where it stands
+        part = str(refused.details["field"]).lstrip(".")
+        expected = refused.details["expected"]
+        # Pydantic then tells where it stands.
+        raise ValueError(f"in {part} {expected}" if part else expected) from None
 
 
 def constraints_of(owner: Mapping[str, Any], path: str) -> dict[str, Any]:

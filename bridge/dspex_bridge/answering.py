@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast
 
@@ -28,18 +28,24 @@ from dspy.lm15 import (
 )
 from dspy.utils.exceptions import LMUnexpectedError
 
-from dspex_protocol.errors import DSPexError, error
+from dspex_protocol.errors import DSPexError
 
+from .content import Content, content_of, text_of
 from .usage import RequestTimer, Tracker, current_usage
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request: role and text of each message, and the options that came with it."""
+    """A request: role and content of each message, and the options that came with it."""
 
     model: str
-    messages: list[tuple[str, str]]
+    messages: Sequence[tuple[str, Content]]
     config: Mapping[str, object] = field(default_factory=dict[str, object])
+
+    @property
+    def texts(self) -> list[tuple[str, str]]:
+        """Role and text of each message; a picture is a short word in it."""
+        return [(role, text_of(content)) for role, content in self.messages]
 
     @property
     def temperature(self) -> float | None:
@@ -254,11 +260,11 @@ _CONFIG_OPTIONS: Final = ("temperature", "max_tokens", "top_p", "stop", "seed", 
 
 
 def _question(request: Request) -> Question:
-    messages: list[tuple[str, str]] = []
+    messages: list[tuple[str, Content]] = []
     if request.system is not None:
         parts = request.system
-        messages.append(("system", parts if isinstance(parts, str) else _text(parts)))
-    messages.extend((message.role, _text(message.parts)) for message in request.messages)
+        messages.append(("system", parts if isinstance(parts, str) else content_of(parts)))
+    messages.extend((message.role, content_of(message.parts)) for message in request.messages)
     options = {name: getattr(request.config, name) for name in _CONFIG_OPTIONS}
     config = {
         **(request.config.extensions or {}),
@@ -267,14 +273,3 @@ def _question(request: Request) -> Question:
     if request.config.temperature is not None:
         config["temperature"] = request.config.temperature
     return Question(request.model, messages, config)
-
-
-def _text(parts: Any) -> str:
-    texts: list[str] = []
-    for part in parts:
-        if part.type != "text":
-            raise error(
-                "lm_invalid_request", f"this language model takes text only, and the prompt has a {part.type}"
-            )
-        texts.append(part.text)
-    return "".join(texts)

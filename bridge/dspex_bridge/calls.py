@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from time import monotonic
+from typing import Protocol
 
 from dspex_protocol import (
     CALL,
@@ -28,10 +29,24 @@ from dspex_protocol.frame import HEADER_BYTES
 from dspex_protocol.limits import MAX_FRAME_BYTES
 
 from . import failpoints
-from .failures import to_failure
+from .failures import redact_failure, to_failure
+from .programs import StoredProgram
+from .sessions import Session
 from .usage import Usage
 
 current_call: ContextVar[RunningCall]
+
+
+class Ending(Protocol):
+    """What else there is to an answer: a turn of a session."""
+
+    def note(self) -> bytes:
+        """A frame that goes before the REPLY."""
+        ...
+
+    def commit(self) -> None:
+        """The REPLY goes now. What this raises goes in its place, and the note does not."""
+        ...
 
 
 class RunningCall:
@@ -42,6 +57,9 @@ class RunningCall:
         meta: As it came.
         usage: What its language models cost so far.
         committed: It has had effects outside: an item was sent, the host was called.
+        program: The stored program that its meta named when it came.
+        session: The session that its meta named, as it was then.
+        ending: What goes with its REPLY, and not with a FAIL.
     """
 
     __slots__ = (
@@ -51,8 +69,11 @@ class RunningCall:
         "_send",
         "_seq",
         "committed",
+        "ending",
         "id",
         "meta",
+        "program",
+        "session",
         "started_at",
         "task",
         "usage",
@@ -74,6 +95,9 @@ class RunningCall:
         self._credit = credit if isinstance(credit, int) else 0
         self._credit_came: asyncio.Event | None = None
         self.committed = False
+        self.program: StoredProgram | None = None
+        self.session: Session | None = None
+        self.ending: Ending | None = None
         self._send = send
         self._max_frame_bytes = max_frame_bytes
         self._seq = 0
@@ -157,6 +181,8 @@ class CallTable:
             asyncio.CancelledError: when this call is cancelled; the host is told.
         """
         parent = current_call.get()
+        if parent.id not in self._running:
+            raise _over()
         call_id = next(self._ids)
         payload = encode_value({"function": function, "args": dict(args)})
         frame = encode(CALL, call_id, "function.call", {"parent": parent.id}, payload)
@@ -197,6 +223,8 @@ class CallTable:
 
     def _finish(self, call: RunningCall, task: asyncio.Task[object]) -> None:
         del self._running[call.id]
+        if self._callbacks:
+            self._end_callbacks(call.id)
         if task.cancelled():
             self.fail(call, error("cancelled", "the call was cancelled"))
             return
@@ -209,21 +237,45 @@ class CallTable:
         except Exception as fault:  # a fault of ours must not leave the call without an outcome
             self.fail(call, error("internal", f"the outcome could not be told ({type(fault).__name__})"))
 
+    def _end_callbacks(self, parent_id: int) -> None:
+        """Wake what still waits for the host in a call that has ended: a thread that went on."""
+        for parent, answer in list(self._callbacks.values()):
+            if parent == parent_id and not answer.done():
+                answer.set_exception(_over())
+
     def reply(self, call: RunningCall, result: object) -> None:
         """End a call with a result."""
         try:
             frame = encode(REPLY, call.id, None, _outcome_meta(call), encode_value(result))
             check_size(frame, self.max_frame_bytes)
+            note = self._end(call)
         except DSPexError as refusal:
             self.fail(call, refusal)
             return
+        if note is not None:
+            self._send(note)
+            failpoints.passed("checkpoint.sent")
         self._send(frame)
         failpoints.passed("reply.written")
+
+    def _end(self, call: RunningCall) -> bytes | None:
+        """What goes before the REPLY, once nothing can come between."""
+        if call.ending is None:
+            return None
+        note = call.ending.note()
+        check_size(note, self.max_frame_bytes)
+        call.ending.commit()
+        return note
 
     def fail(self, call: RunningCall, failure: DSPexError) -> None:
         """End a call with an error."""
         failure.maybe_executed = failure.maybe_executed or call.committed
+        redact_failure(failure)
         self._send(encode(FAIL, call.id, None, _outcome_meta(call), encode_failure(failure)))
+
+
+def _over() -> DSPexError:
+    return error("cancelled", "the call in which this happens has ended")
 
 
 def check_size(frame: bytes, limit: int) -> None:

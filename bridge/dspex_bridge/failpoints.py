@@ -29,6 +29,9 @@ NAMES: Final = (
 )
 """All places, in the order in which a call passes them."""
 
+OF_SESSIONS: Final = ("checkpoint.sent",)
+"""Places that only a call in a session passes, before `reply.half_written`."""
+
 ACTIONS: Final = ("kill", "stop", "exit")
 
 
@@ -44,8 +47,10 @@ def _read_environment() -> _Armed | None:
     if not text:
         return None
     name, count, action = text.split(":")
-    if name not in NAMES or action not in ACTIONS:
-        raise ValueError(f"DSPEX_FAILPOINT: expected one of {NAMES} and one of {ACTIONS}, got {text!r}")
+    if name not in (*NAMES, *OF_SESSIONS) or action not in ACTIONS:
+        raise ValueError(
+            f"DSPEX_FAILPOINT: expected one of {(*NAMES, *OF_SESSIONS)} and one of {ACTIONS}, got {text!r}"
+        )
     return _Armed(name, int(count), action)
 
 

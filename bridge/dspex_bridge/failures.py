@@ -78,11 +78,12 @@ vendored client is left out: its name is Python's own, and it always comes as a 
 or inside an `LMTimeoutError`."""
 
 _FIELD: Final = re.compile(r"Failed to parse field (\w+) ")
-_SECRETS: Final = re.compile(
-    r"""(?:sk|rk|pk|gsk|xai|hf|ghp|gho|glpat|pplx|r8|nvapi)[-_][A-Za-z0-9_-]{12,}
+_KEYS: Final = r"""(?<![A-Za-z0-9])(?:sk|rk|pk|gsk|xai|hf|ghp|gho|glpat|pplx|r8|nvapi)[-_][A-Za-z0-9_-]{12,}
       | AIza[A-Za-z0-9_-]{20,} | (?:AKIA|ASIA)[A-Z0-9]{12,} | eyJ[A-Za-z0-9_-]{16,}[A-Za-z0-9_.-]*
-      | (?i:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}
-      | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)""",
+      | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)"""
+_KEY: Final = re.compile(_KEYS, re.VERBOSE)
+_SECRETS: Final = re.compile(
+    rf"{_KEYS} | (?i:bearer|basic)\s+[A-Za-z0-9._~+/=-]{{8,}}",
     re.VERBOSE,
 )
 _ASSIGNED: Final = re.compile(
@@ -105,12 +106,40 @@ def register_secret(value: str) -> None:
         _registered = tuple(sorted({*_registered, value}, key=len, reverse=True))
 
 
+def holds_key(text: str) -> bool:
+    """Whether a registered secret stands in a text, or what can hardly be anything but a key."""
+    return any(secret in text for secret in _registered) or _KEY.search(text) is not None
+
+
 def redact(text: str) -> str:
     """The text without registered secrets and without what looks like a key."""
     text = text[:MAX_SCANNED_CHARACTERS]
     for secret in _registered:
         text = text.replace(secret, _HIDDEN)
     return _ASSIGNED.sub(rf"\1{_HIDDEN}", _SECRETS.sub(_HIDDEN, text))
+
+
+def redact_failure(failure: DSPexError) -> None:
+    """Take secrets out of an error that is about to leave this process.
+
+    Some hold words from elsewhere: a host function's own, or what a caller took for a name. Not
+    `redact`, which is for texts that nobody knows: it hides what follows `token:`, and our own
+    errors tell there what was expected.
+    """
+    failure.message = _without_keys(failure.message)
+    failure.details = {name: _without_keys(value) for name, value in failure.details.items()}
+
+
+def _without_keys(value: Any) -> Any:
+    if isinstance(value, str):
+        for secret in _registered:
+            value = value.replace(secret, _HIDDEN)
+        return _KEY.sub(_HIDDEN, value)
+    if isinstance(value, list):
+        return [_without_keys(member) for member in value]
+    if isinstance(value, dict):
+        return {key: _without_keys(member) for key, member in value.items()}
+    return value
 
 
 def to_failure(exc: BaseException) -> DSPexError:

@@ -7,12 +7,11 @@ this package ever holds one.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import dspy
 from dspy.clients.model_metadata import model_info
@@ -23,11 +22,10 @@ from dspex_protocol.handshake import LMConfig
 from dspex_protocol.records import read
 
 from .answering import Answer, AnsweringLM, CountingLM, Question
+from .credentials import secrets_in
 from .failures import register_secret
+from .host_functions import HostFunctions
 from .sim import SimModel, SimOptions, SimSource
-
-HostCall: TypeAlias = Callable[[str, Mapping[str, object]], Awaitable[object]]
-"""Calls a host function by name with its arguments."""
 
 DEFAULT: Final = "default"
 """The LM of calls that name none."""
@@ -46,34 +44,36 @@ class LanguageModels:
     """The LMs of one worker.
 
     Args:
-        call_host: How host functions are called; runs on `loop`.
-        loop: The worker's event loop.
+        functions: Those of the host, which may be language models.
     """
 
-    def __init__(self, call_host: HostCall, loop: asyncio.AbstractEventLoop) -> None:
-        self._call_host = call_host
-        self._loop = loop
+    def __init__(self, functions: HostFunctions) -> None:
+        self._functions = functions
         self._configs: dict[str, LMConfig] = {}
         self._secrets: dict[str, str] = {}
-        self._functions: frozenset[str] = frozenset()
+        self._offered: frozenset[str] = frozenset()
         self._built: dict[str, dspy.LM] = {}
 
     def __repr__(self) -> str:
         return f"LanguageModels({', '.join(sorted(self._configs)) or 'none'})"
 
-    def configure(self, lms: dict[str, LMConfig], secrets: dict[str, str], functions: list[str]) -> None:
+    def configure(self, lms: dict[str, LMConfig], secrets: dict[str, str]) -> None:
         """Replace all that was configured; nothing is checked or built before it is used.
 
-        LMs whose configuration stays the same keep their connections.
+        LMs whose configuration stays the same keep their connections. The host's functions are
+        configured before.
         """
-        known = frozenset(functions)
-        if secrets != self._secrets or known != self._functions:
+        offered = self._functions.names
+        if secrets != self._secrets or offered != self._offered:
             self._built.clear()
         for name in [name for name in self._built if self._configs[name] != lms.get(name)]:
             del self._built[name]
         for secret in secrets.values():
             register_secret(secret)
-        self._configs, self._secrets, self._functions = dict(lms), dict(secrets), known
+        for config in lms.values():
+            for secret in secrets_in([config.model, config.api_base, config.options]):
+                register_secret(secret)
+        self._configs, self._secrets, self._offered = dict(lms), dict(secrets), offered
 
     def get(self, name: str | None, path: str = "lm") -> dspy.LM:
         """The LM of that name, or the default one.
@@ -131,18 +131,8 @@ class LanguageModels:
         _refuse_address(name, config)
         if config.options:
             raise invalid_argument(f"lms.{name}.options", "no options for a host function", config.options)
-        if function not in self._functions:
-            known = ", ".join(sorted(self._functions)) or "none"
-            raise error(
-                "unknown_function",
-                f"lms.{name}.model: the host offers no function {function!r}; its functions are: {known}",
-                details={
-                    "field": f"lms.{name}.model",
-                    "expected": f"host/ and one of: {known}",
-                    "got": config.model,
-                },
-            )
-        source = HostSource(function, self._call_host, self._loop, config.timeout_s)
+        self._functions.require(function, f"lms.{name}.model", "host/")
+        source = HostSource(function, self._functions, config.timeout_s)
         return AnsweringLM(config.model, source, **_common(config))
 
     def _build_client(self, name: str, config: LMConfig) -> dspy.LM:
@@ -242,12 +232,9 @@ class _HostAnswer:
 class HostSource:
     """A host function as a language model."""
 
-    def __init__(
-        self, function: str, call_host: HostCall, loop: asyncio.AbstractEventLoop, timeout_s: float | None
-    ) -> None:
+    def __init__(self, function: str, functions: HostFunctions, timeout_s: float | None) -> None:
         self._function = function
-        self._call_host = call_host
-        self._loop = loop
+        self._functions = functions
         self._timeout_s = timeout_s
 
     async def aask(self, question: Question) -> Answer:
@@ -257,28 +244,11 @@ class HostSource:
             "messages": [{"role": role, "content": content} for role, content in question.messages],
             "config": dict(question.config),
         }
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                answer = await self._call_host(self._function, args)
-        except TimeoutError:
-            raise error(
-                "function_timeout",
-                f"the host function {self._function} did not answer in {self._timeout_s} s",
-            ) from None
-        return self._read(answer)
+        return self._read(await self._functions.acall(self._function, args, self._timeout_s))
 
     def ask(self, question: Question) -> Answer:
         """Ask the host from another thread than the loop's."""
-        try:
-            on_loop = asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            on_loop = False
-        if on_loop:
-            raise error(
-                "program_failed",
-                f"host/{self._function} was called without await on the event loop, and would never end",
-            )
-        return asyncio.run_coroutine_threadsafe(self.aask(question), self._loop).result()
+        return self._functions.wait(self._function, lambda: self.aask(question))
 
     def stream(self, question: Question) -> Iterator[str | Answer]:
         """The whole answer as one piece: functions return once."""

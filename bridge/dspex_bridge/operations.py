@@ -7,65 +7,26 @@ others are coroutines and run as tasks beside each other.
 
 from __future__ import annotations
 
-import asyncio
-import functools
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal, Protocol
+from typing import Annotated, Final
 
-import dspy
-
-from dspex_protocol import CODES, LMConfig, Tagged, error, invalid_argument
+from dspex_protocol import CODES, LMConfig, error, invalid_argument
 from dspex_protocol.limits import VERSION
 from dspex_protocol.records import Doc, describe, read
 
 from . import failpoints
-from .adapters import ADAPTERS, DEFAULT
 from .calls import RunningCall
+from .documents import dump_document
+from .host_functions import HostFunctions
+from .live import LiveProgram
 from .lms import LanguageModels
-from .modules import check_config, describe_modules, describe_types
-from .programs import DSPY_VERSION, LiveProgram, ProgramCache, Spec, build_record
-from .signatures import check_inputs, check_outputs, describe_signature
-from .streaming import run_streaming
-from .usage import counting
-from .values import to_wire
-
-
-class Worker(Protocol):
-    """What operations may use of the process that they run in."""
-
-    lms: LanguageModels
-    programs: ProgramCache
-    threads: ThreadPoolExecutor
-    operations: Mapping[str, Operation]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One row of the table.
-
-    Attributes:
-        method: Its name on the wire.
-        parameters: Dataclass of its payload; None takes any value.
-        run: `(worker, call, parameters) -> result`, a coroutine function unless inline.
-        inline: Runs at once and in order; must be short and free of user code.
-        effects: May change something outside; never repeated after a worker's death.
-        doc: One sentence for `system.describe`.
-    """
-
-    method: str
-    parameters: type | None
-    run: Callable[[Any, RunningCall, Any], Any]
-    inline: bool = False
-    effects: bool = False
-    doc: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nothing:
-    """No parameters."""
+from .predicting import Predict, predict
+from .records import DSPY_VERSION, Spec
+from .rows import Nothing, Operation, Worker
+from .signatures import describe_signature
+from .type_names import describe_types
+from .warm_up import predict_all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +43,23 @@ class Build:
     """A program to be checked."""
 
     spec: Spec
+    state: Annotated[object, Doc("map of predictor to the parts that are to be another way")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revise:
+    """The next version of a program; its own in meta."""
+
+    spec: Spec | None = None
+    state: Annotated[object, Doc("map of predictor to the parts that are to be another way")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undump:
+    """A program of DSPy's own form."""
+
+    document: Annotated[str, Doc("JSON text, as DSPy's save writes it")]
+    spec: Annotated[Spec, Doc("the program that it was saved of")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,37 +69,71 @@ class Describe:
     signature: Annotated[object, Doc("string or map; docs/protocol.md section 7.4")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Predict:
-    """A prediction."""
-
-    inputs: Annotated[dict[str, object], Doc("value by input field")]
-    spec: Annotated[object, Doc("the program, where meta names none")] = None
-    lm: Annotated[str, Doc("name of a configured LM; default: the one named default")] | None = None
-    config: Annotated[dict[str, object], Doc("LM settings for this call, such as temperature")] = field(
-        default_factory=dict[str, object]
-    )
-    adapter: Annotated[Literal["chat", "json", "xml"], Doc("how the prompt is written")] | None = None
-
-
 def _echo(worker: Worker, call: RunningCall, value: object) -> object:
     return value
 
 
+def configure(functions: HostFunctions, lms: LanguageModels, what: Configure) -> None:
+    """Take what the host offers in place of what it offered before."""
+    functions.configure(what.functions)
+    lms.configure(what.lms, what.secrets)  # some are functions, and are built anew with these
+
+
 def _configure(worker: Worker, call: RunningCall, what: Configure) -> None:
-    worker.lms.configure(what.lms, what.secrets, what.functions)
+    configure(worker.functions, worker.lms, what)
 
 
 def _build(worker: Worker, call: RunningCall, what: Build) -> object:
-    return build_record(what.spec)
+    return worker.programs.builder.build(what.spec, what.state).record()
+
+
+def _revise(worker: Worker, call: RunningCall, what: Revise) -> object:
+    return worker.programs.builder.revise(_stored(worker, call), what.spec, what.state).record()
+
+
+def _dump(worker: Worker, call: RunningCall, nothing: Nothing) -> object:
+    return {"document": dump_document(_stored(worker, call))}
+
+
+def _undump(worker: Worker, call: RunningCall, what: Undump) -> object:
+    return worker.programs.builder.undump(what.document, what.spec).record()
 
 
 def _load(worker: Worker, call: RunningCall, record: object) -> None:
+    worker.programs.load(*_named(call), record)
+    if call.meta.get("build") is True:
+        worker.programs.build(*_named(call))
+    failpoints.passed("program.loaded")
+
+
+def _forget(worker: Worker, call: RunningCall, nothing: Nothing) -> None:
+    worker.programs.forget(*_named(call))
+
+
+def _named(call: RunningCall) -> tuple[str, int]:
     program, number = call.meta.get("program"), call.meta.get("version")
     if not isinstance(program, str) or not isinstance(number, int):
         raise invalid_argument("meta.program", "a program and its version", program)
-    worker.programs.load(program, number, record)
-    failpoints.passed("program.loaded")
+    return program, number
+
+
+async def _warm_up(worker: Worker, call: RunningCall, nothing: Nothing) -> None:
+    await predict_all()
+
+
+def _stored(worker: Worker, call: RunningCall) -> LiveProgram:
+    _named(call)
+    stored = worker.programs.named(call.meta)
+    assert stored is not None  # it names one
+    return stored.live()
+
+
+def _load_session(worker: Worker, call: RunningCall, checkpoint: object) -> None:
+    worker.sessions.load(call.meta, checkpoint)
+
+
+def _forget_session(worker: Worker, call: RunningCall, nothing: Nothing) -> None:
+    worker.sessions.forget(call.meta)
 
 
 def _describe_signature(worker: Worker, call: RunningCall, what: Describe) -> object:
@@ -135,7 +147,7 @@ def _list_lms(worker: Worker, call: RunningCall, nothing: Nothing) -> object:
 def _describe_system(worker: Worker, call: RunningCall, nothing: Nothing) -> object:
     return {
         "methods": describe_operations(worker.operations),
-        "modules": describe_modules(),
+        "modules": worker.programs.builder.catalog.describe(),
         "types": describe_types(),
         "errors": {
             code: {"fault": str(info.fault), "retryable": info.retryable, "meaning": info.meaning}
@@ -143,63 +155,6 @@ def _describe_system(worker: Worker, call: RunningCall, nothing: Nothing) -> obj
         },
         "versions": {"protocol": VERSION, "dspy": DSPY_VERSION},
     }
-
-
-async def _predict(worker: Worker, call: RunningCall, what: Predict) -> object:
-    program = _program_of(worker, call, what)
-    inputs = check_inputs(program.signature, what.inputs)
-    settings: dict[str, object] = {
-        "lm": worker.lms.get(what.lm),
-        "adapter": ADAPTERS[what.adapter or DEFAULT],
-        "disable_history": True,  # it would keep 10,000 prompts in memory
-        "trace": None,
-    }
-    if what.config:
-        inputs["config"] = check_config(what.config)
-    failpoints.passed("predict.begin")
-    with counting(call.usage), dspy.context(**settings):
-        if call.wants_items:
-            prediction = await run_streaming(program.module, inputs, call.emit)
-        else:
-            prediction = await run_module(program.module, inputs, worker.threads)
-    failpoints.passed("predict.done")
-    check_outputs(program.signature, dict(prediction.items()))
-    return _with_usage(to_wire(prediction), call)
-
-
-def _with_usage(prediction: object, call: RunningCall) -> object:
-    """Put what the call spent into a prediction that does not say it itself."""
-    match prediction:
-        case Tagged(tag="prediction", value=dict(parts)) if "usage" not in parts:
-            parts["usage"] = call.usage.meta()
-        case _:
-            pass
-    return prediction
-
-
-def _program_of(worker: Worker, call: RunningCall, what: Predict) -> LiveProgram:
-    program, number = call.meta.get("program"), call.meta.get("version")
-    if isinstance(program, str) and isinstance(number, int):
-        if what.spec is not None:
-            raise invalid_argument("spec", "no spec, since meta names a stored program", what.spec)
-        return worker.programs.stored(program, number)
-    if what.spec is None:
-        raise invalid_argument("spec", "a spec, since meta names no stored program", None)
-    return worker.programs.one_shot(what.spec)
-
-
-async def run_module(
-    module: dspy.Module, inputs: Mapping[str, object], threads: ThreadPoolExecutor
-) -> dspy.Prediction:
-    """Call a module: on the event loop where it has an async form, else in a thread.
-
-    The thread gets a copy of this call's context, so that `dspy.context` and the usage
-    of the call hold there too. A thread cannot be stopped: cancelling leaves it running.
-    """
-    if hasattr(module, "aforward"):
-        return await module.acall(**inputs)
-    work = functools.partial(copy_context().run, module, **inputs)
-    return await asyncio.get_running_loop().run_in_executor(threads, work)
 
 
 def describe_operations(operations: Mapping[str, Operation]) -> dict[str, object]:
@@ -270,6 +225,27 @@ OPERATIONS: Final[dict[str, Operation]] = {
             doc="Checks a spec and returns the record to store.",
         ),
         Operation(
+            method="program.revise",
+            parameters=Revise,
+            run=_revise,
+            inline=True,
+            doc="Changes a stored program and returns the record of its next version.",
+        ),
+        Operation(
+            method="program.dump",
+            parameters=Nothing,
+            run=_dump,
+            inline=True,
+            doc="A stored program as the JSON that DSPy's own save writes.",
+        ),
+        Operation(
+            method="program.undump",
+            parameters=Undump,
+            run=_undump,
+            inline=True,
+            doc="Reads the JSON of DSPy's own save and returns the record to store.",
+        ),
+        Operation(
             method="program.load",
             parameters=None,
             run=_load,
@@ -277,9 +253,36 @@ OPERATIONS: Final[dict[str, Operation]] = {
             doc="Keeps a stored program for the calls that follow.",
         ),
         Operation(
+            method="program.forget",
+            parameters=Nothing,
+            run=_forget,
+            inline=True,
+            doc="Drops a stored program; calls that came before keep theirs.",
+        ),
+        Operation(
+            method="worker.warm_up",
+            parameters=Nothing,
+            run=_warm_up,
+            doc="Makes predictions for nobody, so that the first real one is as fast as the next.",
+        ),
+        Operation(
+            method="session.load",
+            parameters=None,
+            run=_load_session,
+            inline=True,
+            doc="Keeps a session at the turn of its checkpoint.",
+        ),
+        Operation(
+            method="session.forget",
+            parameters=Nothing,
+            run=_forget_session,
+            inline=True,
+            doc="Drops a session; a turn that is running ends as it would.",
+        ),
+        Operation(
             method="program.predict",
             parameters=Predict,
-            run=_predict,
+            run=predict,
             doc="Runs a program; with credit, streams its tokens and status.",
         ),
         Operation(

@@ -1,150 +1,103 @@
-"""Program records to live DSPy modules, and back to records.
+"""The programs that a worker holds: those that the supervisor sent, and those of one-shot specs.
 
-A record is what the supervisor stores: `{spec, state, dspy, schema}`. The worker keeps
-the records it was sent and builds a module when it first needs one.
+Which stored programs a worker holds is decided by the supervisor, by count and by memory. A
+record becomes a module when a call first needs it.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass, field
-from importlib.metadata import version
-from typing import Annotated, Final
+from dspex_protocol import Meta, error
+from dspex_protocol.records import read
 
-import dspy
-
-from dspex_protocol import encode_value, error
-from dspex_protocol.records import Doc, Length, read
-
-from .modules import build_module, dump_state, load_state
-from .signatures import build_signature, normalize
-
-SCHEMA: Final = 1
-"""Version of the record's form; a newer one is refused."""
-
-DSPY_VERSION: Final = version("dspy")
+from .builder import Builder
+from .live import LiveProgram
+from .records import Spec, read_record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
-    """What a program is: a module with its signature and options."""
+class StoredProgram:
+    """A program that the supervisor sent. Calls that have begun keep theirs, whatever is sent next."""
 
-    module: Annotated[str, Length(1, 128), Doc("name of a DSPy module, such as ChainOfThought")]
-    signature: Annotated[object, Doc("string or map; docs/protocol.md section 7.4")]
-    options: Annotated[dict[str, object], Doc("the module's own options")] = field(
-        default_factory=dict[str, object]
-    )
+    __slots__ = ("_builder", "_content")
 
+    def __init__(self, builder: Builder, record: object) -> None:
+        self._builder = builder
+        self._content: object = record
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """A program at rest."""
+    def check(self) -> None:
+        """See that it is a record.
 
-    spec: Spec
-    state: dict[str, object]
-    dspy: str
-    schema: int
+        Raises:
+            CallerError: `record_too_new`, or `invalid_argument` naming what is wrong with it.
+        """
+        if not isinstance(self._content, LiveProgram):
+            read_record(self._content)
 
+    def live(self) -> LiveProgram:
+        """The program, built at its first use; the record goes then.
 
-@dataclass(frozen=True, slots=True)
-class LiveProgram:
-    """A program that can be called.
-
-    Modules keep nothing between calls that matters to the next one, so concurrent calls
-    share one.
-    """
-
-    module: dspy.Module
-    signature: type[dspy.Signature]
-
-
-def build_record(spec: Spec) -> dict[str, object]:
-    """Check a spec by building it, and return the record to store.
-
-    Raises:
-        DSPexError: `invalid_argument` naming the field of the spec.
-    """
-    live = build_program(spec)
-    return {
-        "spec": {
-            "module": spec.module,
-            "signature": normalize(spec.signature),
-            "options": spec.options,
-        },
-        "state": dump_state(live.module),
-        "dspy": DSPY_VERSION,
-        "schema": SCHEMA,
-    }
-
-
-def build_program(spec: Spec) -> LiveProgram:
-    """Make the module that a spec describes."""
-    signature = build_signature(spec.signature, "spec.signature")
-    return LiveProgram(build_module(spec.module, signature, spec.options, "spec"), signature)
+        Raises:
+            CallerError: as `check`, and `invalid_argument` when the record describes nothing that
+                can be built.
+        """
+        if not isinstance(self._content, LiveProgram):
+            self._content = self._builder.load(read_record(self._content))
+        return self._content
 
 
 class ProgramCache:
     """The programs that this worker can run.
 
-    One-shot specs are kept by their bytes: a host that sends the same spec with each call
-    pays for building it once. Of both kinds the least recently used goes first; a stored
-    program is built anew from its record when it is called again.
+    Args:
+        builder: Makes them.
     """
 
-    # A live Predict with its signature class is about 50 kB.
-    MAX_ONE_SHOT: Final = 256
-    MAX_LIVE: Final = 256
-
-    def __init__(self) -> None:
-        self._records: dict[tuple[str, int], Record] = {}
-        self._live: OrderedDict[tuple[str, int], LiveProgram] = OrderedDict()
-        self._one_shot: OrderedDict[bytes, LiveProgram] = OrderedDict()
+    def __init__(self, builder: Builder | None = None) -> None:
+        self.builder = Builder() if builder is None else builder
+        self._stored: dict[tuple[str, int], StoredProgram] = {}
 
     def load(self, program: str, number: int, record: object) -> None:
-        """Keep a stored program's record.
+        """Keep a stored program; one of the same id and version is replaced.
+
+        What cannot be used is kept all the same, so that the calls behind it say what is wrong
+        with it, and not that it is not here.
 
         Raises:
-            DSPexError: `invalid_argument` when it is no record or of a newer schema.
+            CallerError: as `StoredProgram.check`.
         """
-        checked = read(Record, record, "record")
-        if checked.schema > SCHEMA:
-            raise error(
-                "invalid_argument",
-                f"record.schema: program {program!r} was written by a newer DSPex (schema {checked.schema})",
-                details={"field": "record.schema", "expected": f"at most {SCHEMA}", "got": checked.schema},
-            )
-        self._records[program, number] = checked
-        self._live.pop((program, number), None)  # an id that was deleted may be used anew
+        stored = StoredProgram(self.builder, record)
+        self._stored[program, number] = stored  # an id that was deleted may be used anew
+        stored.check()
 
-    def stored(self, program: str, number: int) -> LiveProgram:
-        """The stored program, built when it is not there.
+    def build(self, program: str, number: int) -> None:
+        """Build a stored program ahead of the first call that needs it.
 
         Raises:
-            DSPexError: `unknown_program` when this worker was never given it.
+            CallerError: as `StoredProgram.live`; the call that needs it will be told so again.
         """
-        live = self._live.get((program, number))
-        if live is None:
-            record = self._records.get((program, number))
-            if record is None:
-                raise error("unknown_program", f"program {program!r} version {number} is not here")
-            live = build_program(record.spec)
-            live = LiveProgram(load_state(live.module, record.state), live.signature)
-            self._live[program, number] = live
-            if len(self._live) > self.MAX_LIVE:
-                self._live.popitem(last=False)
-        else:
-            self._live.move_to_end((program, number))
-        return live
+        self._stored[program, number].live()
+
+    def forget(self, program: str, number: int) -> None:
+        """Drop a stored program; nothing when it is not here."""
+        self._stored.pop((program, number), None)
+
+    def named(self, meta: Meta) -> StoredProgram | None:
+        """The stored program that a call's meta names; None when it names none.
+
+        Raises:
+            CallerError: `unknown_program` when this worker does not have it.
+        """
+        program, number = meta.get("program"), meta.get("version")
+        if not isinstance(program, str) or not isinstance(number, int):
+            return None
+        stored = self._stored.get((program, number))
+        if stored is None:
+            raise error("unknown_program", f"program {program!r} version {number} is not here")
+        return stored
 
     def one_shot(self, spec: object) -> LiveProgram:
-        """The program of a spec that came with a call."""
-        key = encode_value(spec)
-        live = self._one_shot.get(key)
-        if live is None:
-            live = build_program(read(Spec, spec, "spec"))
-            self._one_shot[key] = live
-            if len(self._one_shot) > self.MAX_ONE_SHOT:
-                self._one_shot.popitem(last=False)
-        else:
-            self._one_shot.move_to_end(key)
-        return live
+        """The program of a spec that came with a call; a spec that comes again is not built again.
+
+        Raises:
+            CallerError: `invalid_argument` naming the field of the spec.
+        """
+        return self.builder.template(read(Spec, spec, "spec")).program

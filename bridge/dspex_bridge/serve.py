@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib
 import os
 import signal
 from collections.abc import Sequence
@@ -30,17 +29,25 @@ from dspex_protocol import (
 from dspex_protocol.limits import PROTOCOL, VERSION
 from dspex_protocol.records import read
 
-from . import failpoints
+from . import failpoints, redacted_logs
+from .builder import Builder
 from .calls import CallTable, RunningCall, current_call
 from .failures import to_failure
+from .host_functions import HostFunctions
 from .lms import LanguageModels
-from .operations import OPERATIONS, Configure, Operation, find, read_parameters
+from .modules import Catalog
+from .operations import OPERATIONS, Configure, configure, find, read_parameters
+from .plugins import load_plugins
 from .programs import ProgramCache
+from .rows import Operation
+from .sessions import SessionTable
 from .wire import Wire
 
-# Enough for DSPy's own short hops off the loop and for modules without an async form;
-# each thread costs about 60 kB.
-MAX_THREADS: Final = 32
+# For DSPy's own short hops off the loop, and one for each call of a module without an async
+# form: as many calls as a worker takes, and those that their host functions make within them.
+# With fewer, calls that wait for calls within them would hold all threads. Each costs about
+# 60 kB, and starts only when none is idle.
+MAX_THREADS: Final = 256
 GC_THRESHOLD: Final = 20_000
 
 
@@ -55,7 +62,9 @@ class WorkerProcess:
         self.operations = dict(OPERATIONS)
         self.threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="dspex")
         self.programs = ProgramCache()
-        self.lms = LanguageModels(self._calls.call_host, loop)
+        self.sessions = SessionTable()
+        self.functions = HostFunctions(self._calls.call_host, loop)
+        self.lms = LanguageModels(self.functions)
         loop.set_default_executor(self.threads)
 
     async def run(self) -> None:
@@ -82,8 +91,10 @@ class WorkerProcess:
             payload = body[envelope.payload_at :]
             if envelope.kind == CALL:
                 self._accept(envelope, payload, started)
-            else:
-                self._pass_on(envelope, payload)
+                continue
+            if envelope.kind in (CANCEL, CREDIT):  # maybe about one of these, which nobody knows yet
+                self._start_before(started)
+            self._pass_on(envelope, payload)
         if started:
             self._start(started)
 
@@ -120,6 +131,10 @@ class WorkerProcess:
                     self._announce(call)
                 self._calls.reply(call, operation.run(self, call, parameters))
             else:
+                # Now and not when its task begins: frames behind this one, in the same read,
+                # may forget the program or load another under its name.
+                call.program = self.programs.named(envelope.meta)
+                call.session = self.sessions.named(envelope.meta)
                 started.append((call, operation, parameters))
         except Exception as reason:  # the call ends here, and its FAIL reports
             self._calls.fail(call, to_failure(reason))
@@ -134,7 +149,7 @@ class WorkerProcess:
         # Written before any user code runs: if this process dies in it, the supervisor
         # knows which calls had begun and repeats the others without a doubt.
         self._wire.send(encode(NOTE, 0, "call.started", {"up_to": last.id}, NIL))
-        self._wire.flush()
+        self._wire.push()
         failpoints.passed("call.started")
 
     def _start(self, started: list[tuple[RunningCall, Operation, object]]) -> None:
@@ -158,10 +173,10 @@ class WorkerProcess:
         offered: dict[str, object] = {
             key: value[key] for key in ("lms", "secrets", "functions") if key in value
         }
-        what = read(Configure, offered)
-        self.lms.configure(what.lms, what.secrets, what.functions)
-        for name in _plugin_names():
-            self.operations.update(load_plugin(name))
+        configure(self.functions, self.lms, read(Configure, offered))
+        plugged = load_plugins(os.environ.get("DSPEX_PLUGINS", ""))
+        self.operations.update(plugged.operations)
+        self.programs = ProgramCache(Builder(Catalog(plugged.modules), self.functions))
         self._greeted = True
         failpoints.passed("boot.ready")
         return {
@@ -173,25 +188,10 @@ class WorkerProcess:
         }
 
 
-def load_plugin(name: str) -> dict[str, Operation]:
-    """Import a module that the host named at start-up and take its operations.
-
-    Raises:
-        TypeError: when it has no `OPERATIONS`, a list of `Operation`.
-    """
-    rows = getattr(importlib.import_module(name), "OPERATIONS", None)
-    if not isinstance(rows, list) or not all(isinstance(row, Operation) for row in rows):  # pyright: ignore[reportUnknownVariableType]
-        raise TypeError(f"plug-in {name!r} has no OPERATIONS, a list of dspex_bridge.operations.Operation")
-    return {row.method: row for row in rows}  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-
-
-def _plugin_names() -> list[str]:
-    return [name for name in os.environ.get("DSPEX_PLUGINS", "").split(",") if name]
-
-
 def serve(descriptor: int) -> None:
     """Run a worker on a wire until the supervisor is gone; then the process should end."""
     failpoints.passed("boot.begin")
+    redacted_logs.install()
     # DSPy makes much short-lived garbage and few cycles: the usual 700 objects between
     # collections would cost more than they find.
     gc.freeze()

@@ -109,7 +109,32 @@ def check_outputs(signature: type[dspy.Signature], outputs: Mapping[str, object]
             ) from None
 
 
+def demo_checks(signature: type[dspy.Signature], base: type[dspy.Signature]) -> Mapping[str, FieldCheck]:
+    """How a demo's values are checked: as inputs are, since they come from the same typed wire.
+
+    Args:
+        signature: A predictor's.
+        base: The one that its program was described with; fields that are the predictor's own,
+            such as `reasoning`, are read as DSPy reads a model's answer.
+    """
+    known = _checks_of(base).given
+    return {
+        name: known[name]
+        if name in known and base.fields[name].annotation == field.annotation
+        else FieldCheck(functools.partial(_fitting, field), None)
+        for name, field in signature.fields.items()
+    }
+
+
 # Building --------------------------------------------------------------------------------
+
+
+_NORMAL: Final[WeakKeyDictionary[type[dspy.Signature], dict[str, object]]] = WeakKeyDictionary()
+
+
+def normal_of(signature: type[dspy.Signature]) -> dict[str, object]:
+    """The description in normal form that a class was built of."""
+    return _NORMAL[signature]
 
 
 @functools.lru_cache(maxsize=MAX_CACHED)
@@ -127,13 +152,12 @@ def _built(key: bytes, path: str) -> type[dspy.Signature]:
     # With None for instructions DSPy would build the class twice.
     instructions = str(normal.get("instructions") or _default_instructions(normal))
     built: type[dspy.Signature] = dspy.make_signature(fields, instructions, str(normal["name"]))
+    _NORMAL[built] = normal
     _CHECKS[built] = _Checks(
-        {
-            field["name"]: _Check(functools.partial(inputs.strict, field, path), _exact(field))
-            for field in _side(normal, "inputs")
-        },
+        _given_checks(_side(normal, "inputs"), inputs, path),
         {field["name"]: _in_words(field) for field in _side(normal, "inputs") if not _may_be_absent(field)},
         _output_checks(built),
+        _given_checks(_side(normal, "inputs") + _side(normal, "outputs"), inputs, path),
     )
     return built
 
@@ -190,7 +214,7 @@ def _json_schema(normal: Mapping[str, Any], side: str, path: str) -> dict[str, A
 
 
 @dataclass(slots=True)
-class _Check:
+class FieldCheck:
     """How one field's values are checked.
 
     What costs time is made at first use: most fields hold plain strings and never need it.
@@ -223,9 +247,26 @@ class _Check:
 
 @dataclass(frozen=True, slots=True)
 class _Checks:
-    inputs: Mapping[str, _Check]
+    """Of a signature.
+
+    Attributes:
+        inputs: Of what a call gives.
+        required: Inputs that it must give, with what they are in words.
+        outputs: Of what the model gave, as far as DSPy has not seen to it.
+        given: Of inputs and of outputs that are given as if they had been answered.
+    """
+
+    inputs: Mapping[str, FieldCheck]
     required: Mapping[str, str]
-    outputs: Mapping[str, _Check]
+    outputs: Mapping[str, FieldCheck]
+    given: Mapping[str, FieldCheck]
+
+
+def _given_checks(fields: list[dict[str, Any]], annotations: Annotations, path: str) -> dict[str, FieldCheck]:
+    return {
+        field["name"]: FieldCheck(functools.partial(annotations.strict, field, path), _exact(field))
+        for field in fields
+    }
 
 
 _CHECKS: Final[WeakKeyDictionary[type[dspy.Signature], _Checks]] = WeakKeyDictionary()
@@ -237,19 +278,20 @@ def _checks_of(signature: type[dspy.Signature]) -> _Checks:
         # Not of our making, such as one that ChainOfThought or an optimizer derived.
         checks = _CHECKS[signature] = _Checks(
             {
-                name: _Check(functools.partial(_fitting, field), None)
+                name: FieldCheck(functools.partial(_fitting, field), None)
                 for name, field in signature.input_fields.items()
             },
             {name: "a value" for name, field in signature.input_fields.items() if field.is_required()},
             _output_checks(signature),
+            {},
         )
     return checks
 
 
-def _output_checks(signature: type[dspy.Signature]) -> dict[str, _Check]:
+def _output_checks(signature: type[dspy.Signature]) -> dict[str, FieldCheck]:
     # What an output's type says DSPy has seen to; only constraints are left.
     return {
-        name: _Check(functools.partial(_fitting, field), None)
+        name: FieldCheck(functools.partial(_fitting, field), None)
         for name, field in signature.output_fields.items()
         if field.metadata
     }

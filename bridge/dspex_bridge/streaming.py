@@ -13,17 +13,21 @@ what is missing follows: a field that could not be streamed comes whole.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, Final, TypeAlias
 
+import anyio
+import anyio.to_thread
 import dspy
 from dspy.utils.callback import BaseCallback
 
 from dspex_protocol.errors import invalid_argument
 
 from .fieldtext import ChatReader, FieldText, JSONReader, Reader, XMLReader
+from .running import runs_async
 
 Item: TypeAlias = dict[str, object]
 """What docs/protocol.md section 7.2 calls an item."""
@@ -38,7 +42,9 @@ MAX_WAITING_STATUS: Final = 256
 """Status items that may wait; later ones are dropped, since they only inform."""
 
 
-async def run_streaming(program: dspy.Module, inputs: dict[str, Any], emit: Emit) -> dspy.Prediction:
+async def run_streaming(
+    program: dspy.Module, inputs: dict[str, Any], emit: Emit, *, is_async: bool | None = None
+) -> dspy.Prediction:
     """Run a program and send items while it runs.
 
     Cancelling ends the LM's request as well. Of several completions the first is streamed.
@@ -46,6 +52,7 @@ async def run_streaming(program: dspy.Module, inputs: dict[str, Any], emit: Emit
     Args:
         program: Called with `acall`, or in a thread where it has no async form.
         inputs: Its keyword arguments.
+        is_async: As `run_module`.
         emit: Never called twice at once; all calls have ended when this returns.
 
     Raises:
@@ -58,7 +65,7 @@ async def run_streaming(program: dspy.Module, inputs: dict[str, Any], emit: Emit
     with dspy.context(
         send_stream=watcher, stream_listeners=[], callbacks=[*dspy.settings.callbacks, watcher]
     ):
-        producing = asyncio.ensure_future(_call(program, inputs))
+        producing = asyncio.ensure_future(_run(program, inputs, is_async))
     sending = asyncio.ensure_future(mailbox.deliver(emit))
     try:
         await asyncio.wait((producing, sending), return_when=asyncio.FIRST_COMPLETED)
@@ -74,10 +81,14 @@ async def run_streaming(program: dspy.Module, inputs: dict[str, Any], emit: Emit
         await asyncio.gather(producing, sending, return_exceptions=True)
 
 
-async def _call(program: dspy.Module, inputs: dict[str, Any]) -> dspy.Prediction:
-    if hasattr(program, "aforward"):
+async def _run(program: dspy.Module, inputs: dict[str, Any], is_async: bool | None) -> dspy.Prediction:
+    if runs_async(program) if is_async is None else is_async:
         return await program.acall(**inputs)
-    return await dspy.asyncify(program)(**inputs)  # pyright: ignore[reportCallIssue] - its type forgets keywords
+    # From a thread DSPy hands over what it streams by anyio, so it must be a thread of anyio's.
+    # One by one: `dspy.asyncify` would let eight run at once, and those that wait for calls
+    # within them would keep these from beginning.
+    work = functools.partial(program, **inputs)
+    return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
 
 
 def _reader_of(adapter: object) -> type[ChatReader | JSONReader | XMLReader]:

@@ -9,11 +9,15 @@ from typing import Final
 
 NUMBERS: Final = ("int", "float", "decimal")
 MOMENTS: Final = ("date", "datetime", "time")
-DSPY_TYPES: Final = ("image", "audio", "file", "history", "code", "reasoning")
+DSPY_TYPES: Final = (
+    *("image", "audio", "file", "history", "code", "reasoning"),
+    *("document", "citations", "tool_calls"),
+)
 
 PLAIN_TYPES: Final = (
     *("str", "int", "float", "bool", "bytes"),
     *MOMENTS,
+    *("duration", "uuid"),
     *("decimal", "any", "dict", "list"),
     *DSPY_TYPES,
 )
@@ -32,3 +36,18 @@ FITTING: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(("bytes", "list", "dict", "map"), LENGTH_CONSTRAINTS),
 }
 """Which constraints a type or kind takes; the others take none."""
+
+
+def describe_types() -> list[dict[str, object]]:
+    """The types of a signature's fields, for `system.describe`.
+
+    Returns:
+        Rows of `name`, `form` (`word` or `map`), `dspy` (a class of DSPy's own) and the
+        `constraints` that it takes.
+    """
+    words = [(name, "word") for name in PLAIN_TYPES]
+    maps = [(kind, "map") for kind in KINDS]
+    return [
+        {"name": name, "form": form, "dspy": name in DSPY_TYPES, "constraints": list(FITTING.get(name, ()))}
+        for name, form in words + maps
+    ]

@@ -24,8 +24,9 @@ from dspy.experimental import Citations, Document
 from dspex_protocol import FunctionReference, Tagged, Tensor
 from dspex_protocol.errors import DSPexError, error, invalid_argument
 from dspex_protocol.extensions import ITEM_BYTES
-from dspex_protocol.limits import MAX_DEPTH
+from dspex_protocol.limits import MAX_DEPTH, MEDIA_BYTES
 
+from .media import with_text
 from .refusals import unknown_field
 
 T = TypeVar("T")
@@ -59,10 +60,18 @@ _DSPY_TYPES: Final[Mapping[str, tuple[Any, tuple[str, ...]]]] = {
     "document": (Document, ("data", "title", "media_type", "context")),
     "citations": (Citations, ("citations",)),
     "tool_calls": (dspy.ToolCalls, ("tool_calls", "tool_call_results")),
+    "tool_call_results": (dspy.ToolCallResults, ("tool_call_results",)),
     "tool": (dspy.Tool, ("name", "desc", "args", "arg_desc")),
     "code": (dspy.Code, ("code", "language")),
 }
 """Tag to class and to the fields that are sent."""
+
+_WITH_BYTES: Final = {
+    tag: tuple(dict.fromkeys((*_DSPY_TYPES[tag][1], "bytes", "media_type"))) for tag in MEDIA_BYTES
+}
+"""Fields of what may be given as bytes too."""
+
+_TAGGED_CLASSES: Final = frozenset(class_ for class_, _ in _DSPY_TYPES.values())
 
 
 def to_wire(value: object) -> object:
@@ -96,6 +105,11 @@ def from_wire(value: object, path: str = "value") -> object:
         members = [from_wire(member, f"{path}[{n}]") for n, member in enumerate(value)]
         return members if kind is list else tuple(members)
     return value
+
+
+def has_tag(value: object) -> bool:
+    """Whether a value is of one of DSPy's types that travel under a tag."""
+    return type(value) in _TAGGED_CLASSES
 
 
 # Writing ---------------------------------------------------------------------------------
@@ -231,6 +245,9 @@ def _(value: dspy.Prediction, depth: int) -> object:
 
 def _write_dspy_type(tag: str, names: tuple[str, ...], value: object, depth: int) -> object:
     fields = {name: getattr(value, name) for name in names}
+    if tag == "tool_calls" and isinstance(fields["tool_call_results"], dspy.ToolCallResults):
+        # A map there, as it was before these results had a tag of their own.
+        fields["tool_call_results"] = {"tool_call_results": fields["tool_call_results"].tool_call_results}
     return Tagged(
         tag, _write_fields({name: field for name, field in fields.items() if field is not None}, depth)
     )
@@ -259,13 +276,22 @@ def read_dspy_type(tag: str, content: object, path: str) -> object:
 
     Args:
         tag: Such as `image`; one of the tags of docs/protocol.md section 3.1.
-        content: A map; for a type that is one text (`image`, `code`, `reasoning`), also a string.
+        content: A map; for a type that is one text (`image`, `code`, `reasoning`), also a string;
+            for one of media, also its bytes.
         path: Where it stands, for messages.
+
+    Raises:
+        CallerError: `invalid_argument`.
     """
     class_, names = _DSPY_TYPES[tag]
+    is_media = tag in MEDIA_BYTES
     if isinstance(content, str):
         content = {names[0]: content}
-    fields = _fields_of(content, names, path)
+    elif isinstance(content, bytes) and is_media:
+        content = {"bytes": content}
+    fields = _fields_of(content, _WITH_BYTES[tag] if is_media else names, path)
+    if is_media:
+        fields = with_text(tag, fields, path)
     try:
         return _BUILDERS[tag](class_, fields)
     except (ValueError, TypeError, KeyError, AttributeError):  # pydantic's ValidationError is a ValueError
@@ -285,6 +311,12 @@ def _fields_of(content: object, names: tuple[str, ...], path: str) -> dict[str, 
 
 def _build(class_: Any, fields: dict[str, Any]) -> object:
     return class_(**fields)
+
+
+def _build_history(class_: Any, fields: dict[str, Any]) -> object:
+    # The validator looks, but what came is kept: it would take blanks off the ends of names.
+    class_(**fields)
+    return class_.model_construct(**fields)
 
 
 def _build_code(class_: Any, fields: dict[str, Any]) -> object:
@@ -325,7 +357,8 @@ def _build_citations(class_: Any, fields: dict[str, Any]) -> object:
 
 
 _BUILDERS: Final[Mapping[str, Callable[[Any, dict[str, Any]], object]]] = {
-    **dict.fromkeys(("image", "audio", "file", "history", "reasoning", "document"), _build),
+    **dict.fromkeys(("image", "audio", "file", "reasoning", "document", "tool_call_results"), _build),
+    "history": _build_history,
     "code": _build_code,
     "tool_calls": _build_tool_calls,
     "citations": _build_citations,
@@ -335,12 +368,19 @@ _BUILDERS: Final[Mapping[str, Callable[[Any, dict[str, Any]], object]]] = {
 def _read_example(content: object, path: str) -> object:
     parts = _fields_of(content, ("fields", "inputs"), path)
     example = dspy.Example(_part(parts, "fields", dict, path))
-    return example.with_inputs(*_part(parts, "inputs", list, path)) if "inputs" in parts else example
+    if "inputs" not in parts:
+        return example
+    names = _part(parts, "inputs", list, path)
+    if not all(isinstance(name, str) for name in names):
+        raise invalid_argument(f"{path}.inputs", "an array of names of fields", names)
+    return example.with_inputs(*names)
 
 
 def _read_prediction(content: object, path: str) -> object:
-    parts = _fields_of(content, ("fields", "completions", "usage", "reasoning"), path)
+    parts = _fields_of(content, ("fields", "completions", "usage", "reasoning", "trace"), path)
     fields = _part(parts, "fields", dict, path)
+    if parts.get("reasoning") is not None:
+        fields.setdefault("reasoning", parts["reasoning"])
     prediction = dspy.Prediction(fields)
     if "completions" in parts:
         rows = _part(parts, "completions", list, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 from collections.abc import Callable
 from time import monotonic
 
@@ -112,6 +113,19 @@ class Wire:
                 return
             failpoints.passed("reply.half_written")
             self._outbox.wrote(count)
+
+    def push(self) -> None:
+        """Write all that waits now; where the socket is full, stand still until it is taken.
+
+        For what must be said before something else is done. The supervisor never stops to
+        read from a worker, so this ends unless it is stopped itself.
+        """
+        self.flush()
+        while self._outbox.waiting_bytes and not self._writable:
+            poll = select.poll()
+            poll.register(self._descriptor, select.POLLOUT)
+            poll.poll()
+            self._resume()
 
     def _resume(self) -> None:
         self._loop.remove_writer(self._descriptor)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import dspy
 import pytest
 
+from dspex_bridge.host_functions import HostFunctions
 from dspex_bridge.lms import LanguageModels
 from dspex_bridge.usage import counting
 from dspex_protocol import DSPexError, LMConfig, error
@@ -44,8 +45,10 @@ def models(
     host: Host | None = None, /, secrets: dict[str, str] | None = None, **lms: LMConfig
 ) -> LanguageModels:
     """LMs configured as in hello; the host offers `ask`."""
-    made = LanguageModels(host or Host(), asyncio.get_running_loop())
-    made.configure(lms, secrets or {}, ["ask"])
+    functions = HostFunctions(host or Host(), asyncio.get_running_loop())
+    functions.configure(["ask"])
+    made = LanguageModels(functions)
+    made.configure(lms, secrets or {})
     return made
 
 
@@ -118,7 +121,7 @@ async def test_configuring_again_replaces_what_changed_and_keeps_the_rest() -> N
     """Connections of unchanged LMs stay open."""
     lms = models(a=LMConfig(model="sim/a"), b=LMConfig(model="sim/b"))
     kept, replaced = lms.get("a"), lms.get("b")
-    lms.configure({"a": LMConfig(model="sim/a"), "b": LMConfig(model="sim/c")}, {}, ["ask"])
+    lms.configure({"a": LMConfig(model="sim/a"), "b": LMConfig(model="sim/c")}, {})
     assert lms.get("a") is kept
     assert lms.get("b") is not replaced
 

@@ -11,7 +11,8 @@ from contextvars import ContextVar
 import dspy
 import pytest
 
-from dspex_bridge.operations import OPERATIONS, find, read_parameters, run_module
+from dspex_bridge.operations import OPERATIONS, find, read_parameters
+from dspex_bridge.running import run_module
 from dspex_bridge.usage import RequestTimer, counting
 from dspex_protocol import DSPexError
 

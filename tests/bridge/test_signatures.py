@@ -367,7 +367,7 @@ def test_inputs_become_what_their_fields_want() -> None:
         ({"person": {**ADA, "adge": 1}}, "inputs.person.adge"),
         ({"person": {**ADA, "photo": "/etc/passwd"}}, "inputs.person.photo"),
         ({"person": ADA, "pictures": [3]}, "inputs.pictures[0]"),
-        ({"person": ADA, "pictures": [Tagged("image", {"url": 3})]}, "inputs.pictures[0]"),
+        ({"person": ADA, "pictures": [Tagged("image", {"url": 3})]}, "inputs.pictures[0].url"),
         ({"person": ADA, "price": Decimal("0.09")}, "inputs.price"),
         ({"person": ADA, "ratio": "1"}, "inputs.ratio"),
         ({"person": ADA, "ratio": True}, "inputs.ratio"),

@@ -7,13 +7,13 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import aiohttp
 import dspy
 import pytest
 from dspy.utils.exceptions import LMRateLimitError
 
+from dspex_bridge.host_functions import HostFunctions
 from dspex_bridge.lms import LanguageModels
 from dspex_bridge.sim.model import SimModel, SimOptions
 from dspex_bridge.streaming import run_streaming
@@ -72,8 +72,8 @@ async def test_dspys_client_gets_the_models_answer_both_ways(api_base: str) -> N
 
 async def test_a_self_hosted_model_streams_and_is_counted(api_base: str) -> None:
     """An LM by configuration: tokens joined are the answer, usage comes with the stream."""
-    lms = LanguageModels(_no_host, None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    lms.configure({"default": LMConfig(model="openai/sim", api_base=api_base)}, {}, [])
+    lms = LanguageModels(HostFunctions())
+    lms.configure({"default": LMConfig(model="openai/sim", api_base=api_base)}, {})
     items: list[dict[str, object]] = []
 
     async def emit(item: dict[str, object]) -> None:
@@ -88,10 +88,6 @@ async def test_a_self_hosted_model_streams_and_is_counted(api_base: str) -> None
     assert usage.lm_calls == 1
     assert usage.tokens_in > 100
     assert usage.tokens_out > 5
-
-
-async def _no_host(function: str, args: Any) -> object:
-    raise AssertionError(function)
 
 
 async def test_beyond_the_rate_limit_dspy_sees_429_and_when_to_come_back() -> None:

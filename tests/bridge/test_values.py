@@ -164,15 +164,18 @@ def test_what_has_no_form_is_refused_by_class() -> None:
 @pytest.mark.parametrize(
     ("tag", "content", "field"),
     [
-        ("image", {"url": "/etc/passwd"}, "value[0]"),
+        ("image", {"url": "/etc/passwd"}, "value[0].url"),
         ("image", {"url": "https://example.test/a", "download": True}, "value[0].download"),
         ("image", 3, "value[0]"),
+        ("image", {"url": b"\x89PNG"}, "value[0].url"),
         ("tool_calls", {"tool_calls": 3}, "value[0]"),
         ("code", {"code": "x", "language": []}, "value[0]"),
         ("history", {"messages": "x"}, "value[0]"),
         ("prediction", {"fields": []}, "value[0].fields"),
         ("prediction", {"fields": {}, "completions": [{"a": 1}, {}]}, "value[0].completions"),
         ("example", {"inputs": []}, "value[0].fields"),
+        ("example", {"fields": {}, "inputs": [3]}, "value[0].inputs"),
+        ("tool_call_results", {"tool_call_results": 3}, "value[0]"),
     ],
 )
 def test_content_that_does_not_fit_its_tag_is_refused(tag: str, content: object, field: str) -> None:

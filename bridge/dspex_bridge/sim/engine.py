@@ -59,7 +59,7 @@ class SimSource:
 
     def _decide(self, question: Question) -> SimAnswer:
         try:
-            return self.model.answer(question.messages, question.temperature, question.response_schema)
+            return self.model.answer(question.texts, question.temperature, question.response_schema)
         except SimRateLimited as refusal:
             raise LMRateLimitError(
                 str(refusal), model=question.model, status=429, retry_after=refusal.retry_after_s

@@ -1,0 +1,98 @@
+"""Programs that can be called, and what of them is the same for many."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cached_property
+
+import dspy
+
+from dspex_protocol import encode_value
+
+from .modules import Built, ModuleClass
+from .records import DSPY_VERSION
+from .running import runs_async
+from .state import copy_module, dump_state
+from .upgrades import SCHEMA
+
+
+class Template:
+    """What a spec describes, before anything is learned.
+
+    Attributes:
+        spec: As it is stored: the signature in normal form.
+        module_class: Its row in the catalog.
+        module: Never called where it keeps state, and never changed.
+        signature: The program's own, from which those of its predictors may be derived.
+        functions: Names of the host's functions that it calls.
+        runs_async: It and all its parts have an async form.
+    """
+
+    def __init__(self, spec: dict[str, object], module_class: ModuleClass, built: Built) -> None:
+        self.spec = spec
+        self.module_class = module_class
+        self.module = built.module
+        self.signature = built.signature
+        self.functions = built.functions
+        self.runs_async = runs_async(built.module)
+
+    @cached_property
+    def program(self) -> LiveProgram:
+        """The program that has learned nothing."""
+        return LiveProgram(self, self.module, {})
+
+
+class LiveProgram:
+    """A program that can be called.
+
+    Attributes:
+        template: What it was built from.
+        module: Shared by calls where it keeps no state; else calls get copies.
+        lms: Predictor to the name of its language model, where it has one of its own.
+    """
+
+    def __init__(self, template: Template, module: dspy.Module, lms: Mapping[str, str]) -> None:
+        self.template = template
+        self.module = module
+        self.lms = lms
+
+    @property
+    def signature(self) -> type[dspy.Signature]:
+        """What calls give and get."""
+        return self.template.signature
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether a call may change its module."""
+        return self.template.module_class.keeps_state
+
+    def for_one_call(self) -> LiveProgram:
+        """The program that a call may run: a copy where it would change this one."""
+        if not self.keeps_state:
+            return self
+        return LiveProgram(self.template, copy_module(self.module), self.lms)
+
+    @property
+    def state(self) -> dict[str, object]:
+        """What it has learned, written anew each time: it would double the memory that a program takes."""
+        return dump_state(self.module, self.lms)
+
+    @cached_property
+    def digests(self) -> dict[str, bytes]:
+        """Of each predictor's state, to compare with."""
+        return digests_of(self.state)
+
+    def record(self) -> dict[str, object]:
+        """What the supervisor stores."""
+        return {
+            "spec": self.template.spec,
+            "state": self.state,
+            "dspy": DSPY_VERSION,
+            "schema": SCHEMA,
+        }
+
+
+def digests_of(state: Mapping[str, object]) -> dict[str, bytes]:
+    """A digest of each predictor's state."""
+    return {name: hashlib.blake2b(encode_value(own)).digest() for name, own in state.items()}

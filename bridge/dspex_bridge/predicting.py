@@ -1,0 +1,133 @@
+"""`program.predict`: a stored program, one of a session, or one that comes with the call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import dspy
+
+from dspex_protocol import Tagged, error, invalid_argument
+from dspex_protocol.records import Doc
+
+from . import failpoints
+from .adapters import ADAPTERS, DEFAULT
+from .calls import RunningCall
+from .live import LiveProgram
+from .lms import LanguageModels
+from .refusals import missing
+from .request_config import check_config
+from .rows import Worker
+from .running import run_module
+from .sessions import Turn
+from .signatures import check_inputs, check_outputs
+from .streaming import run_streaming
+from .tracing import steps_of
+from .usage import counting
+from .values import to_wire
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predict:
+    """A prediction."""
+
+    inputs: Annotated[dict[str, object], Doc("value by input field")]
+    spec: Annotated[object, Doc("the program, where meta names none")] = None
+    lm: (
+        Annotated[str, Doc("a configured LM, for predictors that name none; default: the one named default")]
+        | None
+    ) = None
+    config: Annotated[dict[str, object], Doc("LM settings for this call, such as temperature")] = field(
+        default_factory=dict[str, object]
+    )
+    adapter: Annotated[Literal["chat", "json", "xml"], Doc("how the prompt is written")] | None = None
+    trace: Annotated[bool, Doc("whether the prediction has the steps that led to it")] = False
+
+
+async def predict(worker: Worker, call: RunningCall, what: Predict) -> object:
+    """Run a program; with credit, stream it."""
+    program = _program_of(worker, call, what)
+    turn = None if call.session is None else Turn(worker.sessions, call.session, program, call.id)
+    given = what.inputs if turn is None else turn.with_history(what.inputs)
+    inputs = _inputs(program, given)
+    for function in program.template.functions:
+        worker.functions.require(function, "program")
+    running = program.for_one_call() if turn is None else turn.program
+    trace: list[Any] | None = [] if what.trace or program.template.module_class.wants_trace else None
+    settings: dict[str, object] = {
+        "lm": _language_models(worker.lms, running, what.lm),
+        "adapter": ADAPTERS[what.adapter or DEFAULT],
+        "disable_history": True,  # it would keep 10,000 prompts in memory
+        "trace": trace,
+    }
+    extras = {"config": check_config(what.config)} if what.config else {}
+    failpoints.passed("predict.begin")
+    with counting(call.usage), dspy.context(**settings):
+        prediction = await _run(worker, call, running, {**inputs, **extras})
+    failpoints.passed("predict.done")
+    outputs = dict(prediction.items())
+    check_outputs(program.signature, outputs)
+    if turn is not None:
+        turn.end(inputs, outputs)
+        call.ending = turn
+    steps = {"trace": steps_of(running.module, trace or [])} if what.trace else {}
+    return _with(to_wire(prediction), usage=call.usage.meta(), **steps)
+
+
+async def _run(
+    worker: Worker, call: RunningCall, program: LiveProgram, inputs: dict[str, object]
+) -> dspy.Prediction:
+    is_async = program.template.runs_async
+    prediction: Any
+    if call.wants_items:
+        prediction = await run_streaming(program.module, inputs, call.emit, is_async=is_async)
+    else:
+        prediction = await run_module(program.module, inputs, worker.threads, is_async=is_async)
+    if prediction is None:
+        # What BestOfN and Refine give when each attempt has raised, and not too many were allowed to.
+        raise error("prediction_failed", "no attempt gave a prediction")
+    given: dspy.Prediction = prediction
+    return given
+
+
+def _inputs(program: LiveProgram, given: dict[str, object]) -> dict[str, object]:
+    """A call's inputs, checked: those of its signature, and its module's own."""
+    readers = program.template.module_class.call_inputs
+    if not readers:
+        return check_inputs(program.signature, given)
+    for name in readers:
+        if name not in given:
+            raise missing(f"inputs.{name}", "what the module compares")
+    rest = {name: value for name, value in given.items() if name not in readers}
+    own = {name: read(given[name], program.module, f"inputs.{name}") for name, read in readers.items()}
+    return {**check_inputs(program.signature, rest), **own}
+
+
+def _language_models(lms: LanguageModels, program: LiveProgram, wanted: str | None) -> dspy.LM | None:
+    """Give predictors the models that they name; returns the one for the others."""
+    if program.lms:
+        predictors: dict[str, Any] = dict(program.module.named_predictors())
+        for name, lm in program.lms.items():
+            # As configured now, which may be another object than at the last call.
+            predictors[name].lm = lms.get(lm, f"state.{name}.lm")
+        if wanted is None and len(program.lms) == len(predictors):
+            return None
+    return lms.get(wanted)
+
+
+def _with(prediction: object, **more: object) -> object:
+    """Put into a prediction what it does not say itself."""
+    if isinstance(prediction, Tagged) and isinstance(prediction.value, dict):
+        for name, value in more.items():
+            prediction.value.setdefault(name, value)
+    return prediction
+
+
+def _program_of(worker: Worker, call: RunningCall, what: Predict) -> LiveProgram:
+    if call.program is not None:
+        if what.spec is not None:
+            raise invalid_argument("spec", "no spec, since meta names a stored program", what.spec)
+        return call.program.live()
+    if what.spec is None:
+        raise invalid_argument("spec", "a spec, since meta names no stored program", None)
+    return worker.programs.one_shot(what.spec)
