@@ -33,6 +33,7 @@ defmodule Demo do
       {"A streamed answer", &streamed/0},
       {"An Elixir function called in the middle of a prediction", &called_back/0},
       {"A worker killed while 200 predictions are in flight", &killed/0},
+      {"All workers replaced while 200 predictions are in flight", &replaced/0},
       {"A deadline", &deadline/0},
       {"A cancel", &cancelled/0}
     ]
@@ -47,6 +48,8 @@ defmodule Demo do
       name: Demo.DSPex,
       command: command(),
       args: ["--workers", "2"],
+      # What the demo stores is gone with it.
+      env: %{"DSPEX_STORE" => "memory"},
       lms: %{
         default:
           if(model, do: with_key(model), else: %{model: "sim/default", options: %{latency_ms: @pace_ms}}),
@@ -138,6 +141,15 @@ defmodule Demo do
     repeated = Enum.count(outcomes, fn {:ok, prediction} -> (prediction.meta["attempt"] || 1) > 1 end)
 
     "worker with pid #{pid} killed; all 200 answered, #{repeated} of them repeated by workers #{answered_by(outcomes)}"
+  end
+
+  defp replaced do
+    two_workers(500)
+    tasks = for number <- 1..200, do: Task.async(fn -> predict(number) end)
+    numbers = DSPex.recycle!(Demo.DSPex, :all)
+    outcomes = Task.await_many(tasks, 120_000)
+    200 = Enum.count(outcomes, &match?({:ok, _}, &1))
+    "workers #{Enum.join(numbers, " and ")} replaced; all 200 answered by workers #{answered_by(outcomes)}"
   end
 
   defp deadline do

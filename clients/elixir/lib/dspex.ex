@@ -17,10 +17,15 @@ defmodule DSPex do
 
   Several instances may live side by side; nothing is configured globally.
 
+  `DSPex.Programs` keeps programs in the server's store, with versions and tags, and
+  `DSPex.Sessions` conversations with them.
+
   ## Options of an instance
 
   * `:name` (required): an atom; what every function here takes first
   * `:command`: program and arguments, `["dspex", "serve"]`; `:args` are appended
+  * `:address` instead: `"unix:/run/dspex.sock"` of a server that runs already and may serve
+    others too; see `DSPex.Pool`
   * `:env`: environment of the server, `nil` unsets a name; `:cd`: its directory
   * `:lms`: name to language model: a string as in DSPy, or a map of `model` (`"host/NAME"`
     is the function NAME below), `api_base`, `api_key_env`, `api_key_secret`, `temperature`,
@@ -33,6 +38,8 @@ defmodule DSPex do
     `api_key_secret`. They are kept out of every report
   * `:notes`: `:log` (the server's log lines go to `Logger`), `:event` (to `DSPex.Telemetry`)
   * `:require`: capabilities that the server must have
+  * `:tenant`: on whose behalf calls are made that name nobody; `:tenants`: name to weight,
+    1 to 100, when several share the workers; see `DSPex.Pool`
   * `:timeout`: milliseconds for calls that name none, 120,000
   * `:max_frame_bytes` 16 MiB, `:handshake_timeout` 30,000, `:probe_after` 2,000 (quiet
     with calls open: ask whether the server lives), `:silence_timeout` 10,000 (no answer to
@@ -45,14 +52,17 @@ defmodule DSPex do
     waiting for the server to start, its queue, the models
   * `:lm`: name of a language model; `:config`: what it gets for this call, such as
     `[temperature: 0.7, max_tokens: 200, n: 3]`; `:adapter`: `:chat`, `:json` or `:xml`
-  * `:lane`: `:interactive`, `:batch` or `:control`; `:priority`: 0 to 9; `:tenant`
+  * `:trace`: `true` puts the steps that led to it into the prediction
+  * `:lane`: `:interactive`, `:batch` or `:control`; `:priority`: 0 to 9, 9 goes first;
+    `:tenant`: on whose behalf. See `DSPex.Pool`
   * `:parent`: the `DSPex.Callback` within which the call is made; see there
 
   ## Errors
 
   Every function has a form that returns `{:ok, _} | {:error, %DSPex.Error{}}` and one with
   `!` that raises. Each call has one outcome, also when the server dies in the middle:
-  then `:connection_lost`, with `maybe_executed?`.
+  then `:connection_lost`, with `maybe_executed?`. `DSPex.Pool` says which failures are the
+  pool's, such as `:overloaded`, and what to do about them.
 
   While the server is being started again, calls wait for it within their own time.
   """
@@ -67,16 +77,18 @@ defmodule DSPex do
     Options,
     Prediction,
     Program,
+    Programs,
+    Session,
     Spec
   }
 
-  @predicting [:adapter, :config, :lm]
+  @predicting [:adapter, :config, :lm, :trace]
 
   @typedoc "The name of an instance."
   @type t :: atom()
 
-  @typedoc "A stored program (handle or id) or a spec for one call."
-  @type program :: Program.t() | String.t() | Spec.source()
+  @typedoc "A stored program (handle or id), a session (handle), or a spec for one call."
+  @type program :: Program.t() | String.t() | Session.t() | Spec.source()
 
   @type inputs :: map() | keyword()
   @type options :: keyword()
@@ -140,7 +152,8 @@ defmodule DSPex do
 
   @doc "The same, or raises `DSPex.Error`."
   @spec predict!(t(), program(), inputs(), options()) :: Prediction.t()
-  def predict!(dspex, program, inputs, options \\ []), do: bang(predict(dspex, program, inputs, options))
+  def predict!(dspex, program, inputs, options \\ []),
+    do: Error.bang(predict(dspex, program, inputs, options))
 
   @doc """
   Starts a prediction and returns without waiting for its outcome; see `await/1` and `cancel/1`.
@@ -157,7 +170,7 @@ defmodule DSPex do
 
   @doc "The same, or raises `DSPex.Error`."
   @spec async!(t(), program(), inputs(), options()) :: Call.t()
-  def async!(dspex, program, inputs, options \\ []), do: bang(async(dspex, program, inputs, options))
+  def async!(dspex, program, inputs, options \\ []), do: Error.bang(async(dspex, program, inputs, options))
 
   @doc "The outcome of `async/4`, in the process that called it, once."
   @spec await(Call.t()) :: result(Prediction.t())
@@ -167,7 +180,7 @@ defmodule DSPex do
 
   @doc "The same, or raises `DSPex.Error`."
   @spec await!(Call.t()) :: Prediction.t()
-  def await!(call), do: bang(await(call))
+  def await!(call), do: Error.bang(await(call))
 
   @doc """
   Asks the server to stop a call; any process may. Returns at once.
@@ -207,6 +220,7 @@ defmodule DSPex do
             into: %{},
             do: {Atom.to_string(key), to_string(value)}
 
+      extra = if options[:trace], do: Map.put(extra, "trace", true), else: extra
       config = if options[:config], do: %{"config" => Map.new(options.config)}, else: %{}
       {:ok, payload |> Map.merge(extra) |> Map.merge(config) |> Map.put("inputs", inputs), meta}
     end
@@ -220,69 +234,59 @@ defmodule DSPex do
       else: {:error, Error.invalid_argument("inputs", "a map or keyword list of field and value", inputs)}
   end
 
-  defp target(%Program{} = program), do: {:ok, %{}, Program.to_meta(program)}
-  defp target(id) when is_binary(id), do: {:ok, %{}, %{"program" => id}}
-  defp target(spec), do: with({:ok, spec} <- Spec.from(spec), do: {:ok, %{"spec" => Spec.to_wire(spec)}, %{}})
+  defp target(%Session{} = session), do: with({:ok, meta} <- Session.to_meta(session), do: {:ok, %{}, meta})
+
+  defp target(program) when is_binary(program) or is_struct(program, Program),
+    do: with({:ok, program} <- Program.from(program), do: {:ok, %{}, Program.to_meta(program)})
+
+  defp target(spec),
+    do: with({:ok, spec} <- Spec.from_program(spec), do: {:ok, %{"spec" => Spec.to_wire(spec)}, %{}})
 
   # -- stored programs -------------------------------------------------------------------
 
   @doc """
   Stores a program; returns its handle. `program: "qa"` wishes for an id, else one is made.
+
+  `DSPex.Programs` has the rest of what is done with stored programs; this is its `create/3`.
   """
   @spec create(t(), Spec.source(), options()) :: result(Program.t())
-  def create(dspex, spec, options \\ []) do
-    with {:ok, options} <- Options.call(options, [:program]),
-         {:ok, spec} <- Spec.from(spec),
-         meta = if(options[:program], do: %{"program" => to_string(options.program)}, else: %{}),
-         {:ok, value, _} <- run(dspex, "program.create", %{"spec" => Spec.to_wire(spec)}, meta, options) do
-      {:ok, handle(value)}
-    end
-  end
+  defdelegate create(dspex, spec, options \\ []), to: Programs
 
   @doc "The same, or raises `DSPex.Error`."
   @spec create!(t(), Spec.source(), options()) :: Program.t()
-  def create!(dspex, spec, options \\ []), do: bang(create(dspex, spec, options))
+  defdelegate create!(dspex, spec, options \\ []), to: Programs
 
-  @doc ~s(The record of a stored program: `"program"`, `"version"`, `"spec"`, `"state"`.)
-  @spec get(t(), Program.t() | String.t(), options()) :: result(map())
-  def get(dspex, program, options \\ []) do
-    with {:ok, meta} <- program_meta(program), do: simple(dspex, "program.get", meta, options)
-  end
+  @doc "What is stored of a program: `DSPex.Programs.get/3`."
+  @spec get(t(), Programs.program(), options()) :: result(Programs.Record.t())
+  defdelegate get(dspex, program, options \\ []), to: Programs
 
   @doc "The same, or raises `DSPex.Error`."
-  @spec get!(t(), Program.t() | String.t(), options()) :: map()
-  def get!(dspex, program, options \\ []), do: bang(get(dspex, program, options))
+  @spec get!(t(), Programs.program(), options()) :: Programs.Record.t()
+  defdelegate get!(dspex, program, options \\ []), to: Programs
 
-  @doc "Handles of all stored programs."
+  @doc """
+  Handles of all stored programs, with their newest versions.
+
+  Takes the options of `DSPex.Programs.list/2`, which gives a page of them with more about each.
+  """
   @spec list(t(), options()) :: result([Program.t()])
   def list(dspex, options \\ []) do
-    with {:ok, programs} <- simple(dspex, "program.list", %{}, options),
-         do: {:ok, Enum.map(programs, &handle/1)}
+    {:ok, list!(dspex, options)}
+  rescue
+    error in Error -> {:error, error}
   end
 
   @doc "The same, or raises `DSPex.Error`."
   @spec list!(t(), options()) :: [Program.t()]
-  def list!(dspex, options \\ []), do: bang(list(dspex, options))
+  def list!(dspex, options \\ []), do: dspex |> Programs.stream(options) |> Enum.map(& &1.program)
 
-  @doc "Deletes a stored program with all its versions."
-  @spec delete(t(), Program.t() | String.t(), options()) :: :ok | {:error, Error.t()}
-  def delete(dspex, program, options \\ []) do
-    with {:ok, meta} <- program_meta(program),
-         {:ok, _nil} <- simple(dspex, "program.delete", Map.delete(meta, "version"), options),
-         do: :ok
-  end
+  @doc "Deletes a stored program with all its versions: `DSPex.Programs.delete/3`."
+  @spec delete(t(), Programs.program(), options()) :: :ok | {:error, Error.t()}
+  defdelegate delete(dspex, program, options \\ []), to: Programs
 
   @doc "The same, or raises `DSPex.Error`."
-  @spec delete!(t(), Program.t() | String.t(), options()) :: :ok
-  def delete!(dspex, program, options \\ []) do
-    with {:error, error} <- delete(dspex, program, options), do: raise(error)
-  end
-
-  defp program_meta(%Program{} = program), do: {:ok, Program.to_meta(program)}
-  defp program_meta(id) when is_binary(id), do: {:ok, %{"program" => id}}
-  defp program_meta(other), do: {:error, Error.invalid_argument("program", "a DSPex.Program or an id", other)}
-
-  defp handle(%{"program" => id, "version" => version}), do: Program.new(id, version)
+  @spec delete!(t(), Programs.program(), options()) :: :ok
+  defdelegate delete!(dspex, program, options \\ []), to: Programs
 
   # -- the server ------------------------------------------------------------------------
 
@@ -292,7 +296,7 @@ defmodule DSPex do
 
   @doc "The same, or raises `DSPex.Error`."
   @spec ping!(t(), term(), options()) :: term()
-  def ping!(dspex, value \\ nil, options \\ []), do: bang(ping(dspex, value, options))
+  def ping!(dspex, value \\ nil, options \\ []), do: Error.bang(ping(dspex, value, options))
 
   @doc "Sends a value to a worker and back."
   @spec echo(t(), term(), options()) :: result(term())
@@ -300,7 +304,7 @@ defmodule DSPex do
 
   @doc "The same, or raises `DSPex.Error`."
   @spec echo!(t(), term(), options()) :: term()
-  def echo!(dspex, value, options \\ []), do: bang(echo(dspex, value, options))
+  def echo!(dspex, value, options \\ []), do: Error.bang(echo(dspex, value, options))
 
   @doc "All methods, modules, types and errors of the server, as data."
   @spec describe(t(), options()) :: result(map())
@@ -308,15 +312,98 @@ defmodule DSPex do
 
   @doc "The same, or raises `DSPex.Error`."
   @spec describe!(t(), options()) :: map()
-  def describe!(dspex, options \\ []), do: bang(describe(dspex, options))
+  def describe!(dspex, options \\ []), do: Error.bang(describe(dspex, options))
 
-  @doc "A snapshot of the server: workers, queue, counters."
-  @spec info(t(), options()) :: result(map())
+  @doc """
+  A snapshot of the server: workers, lanes, tenants, clients, latencies, counters.
+
+      {:ok, %{"workers" => workers}} = DSPex.info(MyApp.DSPex)
+      for worker <- workers, do: {worker["worker"], worker["state"], worker["calls"]}
+
+  `t:DSPex.Pool.info/0` lists the keys.
+  """
+  @spec info(t(), options()) :: result(DSPex.Pool.info())
   def info(dspex, options \\ []), do: simple(dspex, "system.info", %{}, options)
 
   @doc "The same, or raises `DSPex.Error`."
-  @spec info!(t(), options()) :: map()
-  def info!(dspex, options \\ []), do: bang(info(dspex, options))
+  @spec info!(t(), options()) :: DSPex.Pool.info()
+  def info!(dspex, options \\ []), do: Error.bang(info(dspex, options))
+
+  # -- the pool --------------------------------------------------------------------------
+
+  @doc """
+  Replaces a worker, by its number in `info/2`, or `:all`; returns the numbers of those that will be.
+
+  Returns at once. Successors come first, then the old ones end the calls that they have:
+  no call is lost. A number that no worker has is an `:invalid_argument`.
+  """
+  @spec recycle(t(), pos_integer() | :all, options()) :: result([pos_integer()])
+  def recycle(dspex, worker, options \\ []) do
+    with {:ok, number} <- worker_number(worker),
+         {:ok, %{"workers" => numbers}} <- call(dspex, "pool.recycle", %{"worker" => number}, options),
+         do: {:ok, numbers}
+  end
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec recycle!(t(), pos_integer() | :all, options()) :: [pos_integer()]
+  def recycle!(dspex, worker, options \\ []), do: Error.bang(recycle(dspex, worker, options))
+
+  defp worker_number(:all), do: {:ok, nil}
+  defp worker_number(number) when is_integer(number) and number > 0, do: {:ok, number}
+
+  defp worker_number(other),
+    do: {:error, Error.invalid_argument("worker", "the number of a worker, or :all", other)}
+
+  @doc """
+  Ends the server for everybody who uses it: it takes no more calls, open ones of all
+  clients end, then it leaves. Returns when they have ended.
+
+  This instance goes on: with a `:command` it starts another server, with an `:address` it
+  connects again once one listens there. So a server is replaced without losing a call;
+  `stop/2` is for an end.
+  """
+  @spec drain(t(), options()) :: :ok | {:error, Error.t()}
+  def drain(dspex, options \\ []) do
+    with {:ok, options} <- Options.call(options, []),
+         {:ok, call} <- open(dspex, "pool.drain", %{}, %{}, options),
+         {:ok, _nil, _meta} <- Call.await(call),
+         do: Call.leave(call)
+  end
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec drain!(t(), options()) :: :ok
+  def drain!(dspex, options \\ []) do
+    with {:error, error} <- drain(dspex, options), do: raise(error)
+  end
+
+  @doc "The calls that are refused as `:poisoned`, since workers died while they ran them."
+  @spec quarantine(t(), options()) :: result([DSPex.Pool.repro()])
+  def quarantine(dspex, options \\ []), do: simple(dspex, "pool.quarantine", %{}, options)
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec quarantine!(t(), options()) :: [DSPex.Pool.repro()]
+  def quarantine!(dspex, options \\ []), do: Error.bang(quarantine(dspex, options))
+
+  @doc ~s(Lets calls run again, by the `"fingerprint"` in `quarantine/2`, or `:all`; returns how many there were.)
+  @spec release(t(), String.t() | :all, options()) :: result(non_neg_integer())
+  def release(dspex, fingerprint, options \\ []) do
+    with {:ok, fingerprint} <- fingerprint(fingerprint),
+         payload = %{"fingerprint" => fingerprint},
+         {:ok, %{"released" => count}} <- call(dspex, "pool.release", payload, options),
+         do: {:ok, count}
+  end
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec release!(t(), String.t() | :all, options()) :: non_neg_integer()
+  def release!(dspex, fingerprint, options \\ []), do: Error.bang(release(dspex, fingerprint, options))
+
+  defp fingerprint(:all), do: {:ok, nil}
+  defp fingerprint(text) when is_binary(text), do: {:ok, text}
+
+  defp fingerprint(other),
+    do: {:error, Error.invalid_argument("fingerprint", "one from DSPex.quarantine/2, or :all", other)}
+
+  # -- models, signatures, anything ------------------------------------------------------
 
   @doc ~s(The language models that the server knows: maps of `"name"` and `"model"`.)
   @spec lms(t(), options()) :: result([map()])
@@ -324,7 +411,7 @@ defmodule DSPex do
 
   @doc "The same, or raises `DSPex.Error`."
   @spec lms!(t(), options()) :: [map()]
-  def lms!(dspex, options \\ []), do: bang(lms(dspex, options))
+  def lms!(dspex, options \\ []), do: Error.bang(lms(dspex, options))
 
   @doc "Checks a signature; returns it in full, with its JSON schema."
   @spec describe_signature(t(), DSPex.Signature.source(), options()) :: result(map())
@@ -337,7 +424,7 @@ defmodule DSPex do
   @doc "The same, or raises `DSPex.Error`."
   @spec describe_signature!(t(), DSPex.Signature.source(), options()) :: map()
   def describe_signature!(dspex, signature, options \\ []),
-    do: bang(describe_signature(dspex, signature, options))
+    do: Error.bang(describe_signature(dspex, signature, options))
 
   @doc "Calls any method of the server; docs/protocol.md section 7 lists them."
   @spec call(t(), String.t(), term(), options()) :: result(term())
@@ -349,7 +436,7 @@ defmodule DSPex do
 
   @doc "The same, or raises `DSPex.Error`."
   @spec call!(t(), String.t(), term(), options()) :: term()
-  def call!(dspex, method, payload, options \\ []), do: bang(call(dspex, method, payload, options))
+  def call!(dspex, method, payload, options \\ []), do: Error.bang(call(dspex, method, payload, options))
 
   defp program_option(%{program: id}), do: %{"program" => to_string(id)}
   defp program_option(_options), do: %{}
@@ -362,7 +449,9 @@ defmodule DSPex do
 
   # -- running ---------------------------------------------------------------------------
 
-  defp run(dspex, method, payload, meta, options) do
+  @doc false
+  @spec run(t(), String.t(), term(), map(), map()) :: Call.outcome()
+  def run(dspex, method, payload, meta, options) do
     with {:ok, call} <- open(dspex, method, payload, meta, options), do: Call.await(call)
   end
 
@@ -381,7 +470,4 @@ defmodule DSPex do
   defp timeout(_dspex, %{timeout: timeout}, _parent), do: timeout
   defp timeout(_dspex, _options, %Callback{} = parent), do: max(Callback.remaining_ms(parent), 1)
   defp timeout(dspex, _options, nil), do: OpenCalls.timeout(dspex)
-
-  defp bang({:ok, value}), do: value
-  defp bang({:error, error}), do: raise(error)
 end

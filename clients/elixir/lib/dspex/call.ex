@@ -216,9 +216,11 @@ defmodule DSPex.Call do
   end
 
   defp forget(call, why) do
-    Kernel.send(call.wire.owner, {:forget, call.id, why})
+    tell(call, {:forget, call.id, why})
     release(call)
   end
+
+  defp tell(call, message), do: Kernel.send(call.wire.owner, message)
 
   defp release(%{ref: ref} = call) do
     monitored? = Process.demonitor(ref, [:flush, :info])
@@ -242,6 +244,11 @@ defmodule DSPex.Call do
     outcome
   end
 
+  @doc false
+  # The server that answered the call is ending: calls from here on are for the next one.
+  @spec leave(t()) :: :ok
+  def leave(call), do: DSPex.Connection.leave(call.dspex, call.wire.generation)
+
   defp arrived(call, :reply, meta, payload) do
     release(call)
     settled(call, with({:ok, value} <- MessagePack.decode(payload), do: {:ok, value, meta}))
@@ -249,7 +256,10 @@ defmodule DSPex.Call do
 
   defp arrived(call, :fail, _meta, payload) do
     release(call)
-    settled(call, with({:ok, fields} <- MessagePack.decode(payload), do: {:error, Error.from_wire(fields)}))
+    outcome = with {:ok, fields} <- MessagePack.decode(payload), do: {:error, Error.from_wire(fields)}
+    # The next call waits for the next server, instead of being turned away by this one too.
+    with {:error, %{type: :draining}} <- outcome, do: tell(call, {:leaving, call.wire.generation})
+    settled(call, outcome)
   end
 
   defp arrived(call, :lost, _meta, error) do

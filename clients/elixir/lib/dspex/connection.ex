@@ -24,6 +24,7 @@ defmodule DSPex.Connection do
             hello_id: nil,
             refusal: nil,
             closing_reason: nil,
+            leaving?: false,
             attempt: 0,
             opened: nil,
             silence: nil,
@@ -56,6 +57,15 @@ defmodule DSPex.Connection do
   @spec stop(atom(), pos_integer()) :: :ok
   def stop(dspex, timeout), do: :gen_statem.call(name(dspex), {:stop, timeout}, timeout + 5_000)
 
+  @doc "Has new calls wait for the next server; returns when they do."
+  @spec leave(atom(), reference()) :: :ok
+  def leave(dspex, generation) do
+    :gen_statem.call(name(dspex), {:leave, generation})
+  catch
+    # Stopped, or crashed: there is another server or none in any case.
+    :exit, _reason -> :ok
+  end
+
   @spec name(atom()) :: atom()
   def name(dspex), do: Module.concat(dspex, "Connection")
 
@@ -68,7 +78,7 @@ defmodule DSPex.Connection do
     data = %__MODULE__{options: options.()}
     # After a crash: what the last connection left open can have no outcome any more.
     fail_open(data, "the connection process was restarted")
-    OpenCalls.put_wire(data.options.name, :connecting)
+    OpenCalls.put_wire(data.options.name, {:connecting, nil})
     {:ok, :disconnected, data, [{:next_event, :internal, :connect}]}
   end
 
@@ -87,11 +97,20 @@ defmodule DSPex.Connection do
   def greeting(:state_timeout, :handshake, data), do: lost("did not answer system.hello in time", data)
   def greeting(event, content, data), do: anywhere(event, content, data)
 
-  # open: calls flow
+  # open: calls flow; those of a server that is about to leave end there, new ones wait
+
+  def open({:call, from}, {:wire, deadline}, %{leaving?: true} = data),
+    do: wait_for_wire(data, from, deadline)
 
   def open({:call, from}, {:wire, _deadline}, data), do: reply(from, {:ok, data.wire})
   def open({:call, from}, {:stop, timeout}, data), do: data |> stopper(from) |> say_goodbye(timeout)
   def open({:timeout, :probe}, :tick, data), do: probe(data)
+
+  def open(:info, {:leaving, generation}, data), do: {:keep_state, leave_behind(data, generation)}
+
+  def open({:call, from}, {:leave, generation}, data),
+    do: {:keep_state, leave_behind(data, generation), [{:reply, from, :ok}]}
+
   def open(event, content, data), do: anywhere(event, content, data)
 
   # closing: goodbye was said; open calls end, then the server leaves
@@ -104,11 +123,12 @@ defmodule DSPex.Connection do
   # stopped: for good
 
   def stopped({:call, from}, {:wire, _deadline}, data), do: reply(from, draining(data))
-  def stopped({:call, from}, {:stop, _timeout}, _data), do: reply(from, :ok)
+  def stopped({:call, from}, _stop_or_leave, _data), do: reply(from, :ok)
   def stopped(_event, _content, _data), do: :keep_state_and_data
 
   # what may happen in any state
 
+  defp anywhere({:call, from}, {:leave, _generation}, _data), do: reply(from, :ok)
   defp anywhere(:info, {:watch, id, pid, generation}, data), do: watch(data, id, pid, generation)
   defp anywhere(:info, {:forget, id, why}, data), do: forget(data, id, why)
   defp anywhere(:info, {:DOWN, monitor, :process, _pid, reason}, data), do: down(data, monitor, reason)
@@ -131,6 +151,11 @@ defmodule DSPex.Connection do
   defp routed({{:turned_away, payload}, data}), do: turned_away(data, payload)
   defp routed({{:lost, reason}, data}), do: lost(reason, data)
 
+  defp leave_behind(%{wire: %{generation: generation}} = data, generation),
+    do: Router.leaving(data, "it takes no new calls")
+
+  defp leave_behind(data, _generation_before), do: data
+
   defp reply(from, answer), do: {:keep_state_and_data, [{:reply, from, answer}]}
 
   @impl true
@@ -150,6 +175,7 @@ defmodule DSPex.Connection do
 
     case options.transport.open(options) do
       {:ok, handle} -> greet(%{data | wire: new_wire(options, handle), opened: Clock.now_ms()})
+      {:absent, reason} -> lost(reason, %{data | refusal: nil})
       {:error, reason} -> lost(reason, %{data | refusal: refused(options, reason)})
     end
   end
@@ -274,15 +300,21 @@ defmodule DSPex.Connection do
 
   defp lost(reason, data) do
     reason = if data.closing_reason, do: "#{reason} (#{data.closing_reason})", else: reason
-    Logger.warning("#{inspect(data.options.name)}: the server #{reason}; starting another")
-    OpenCalls.put_wire(data.options.name, :connecting)
+    Logger.warning("#{inspect(data.options.name)}: the server #{reason}; #{remedy(data.options)}")
+    OpenCalls.put_wire(data.options.name, {:connecting, reason})
     data = cut_off(data, reason)
 
     attempt = Backoff.attempt(data.attempt, data.opened && Clock.now_ms() - data.opened)
     delay = Backoff.delay_ms(data.options.backoff, attempt)
-    {data, refusals} = refuse_waiting(%{data | attempt: attempt + 1, opened: nil, closing_reason: nil})
+
+    {data, refusals} =
+      refuse_waiting(%{data | attempt: attempt + 1, opened: nil, closing_reason: nil, leaving?: false})
+
     {:next_state, :disconnected, data, [{{:timeout, :backoff}, delay, :connect} | refusals]}
   end
+
+  defp remedy(%{address: nil}), do: "starting another"
+  defp remedy(_options), do: "connecting again"
 
   defp refuse_waiting(%{refusal: nil} = data), do: {%{data | gate: Gate.prune(data.gate)}, []}
 

@@ -2,7 +2,7 @@ defmodule DSPex.HostFunction do
   @moduledoc false
   # Runs one function that the server calls, in a task of its own, and answers the call.
 
-  alias DSPex.{Callback, Clock, Envelope, Error, MessagePack, Telemetry, Wire}
+  alias DSPex.{Callback, Clock, Envelope, Error, MessagePack, Prediction, Tagged, Telemetry, Wire}
 
   @default_deadline_ms 120_000
 
@@ -64,7 +64,7 @@ defmodule DSPex.HostFunction do
   end
 
   defp read(%{"function" => name, "args" => args}) when is_binary(name) and is_map(args),
-    do: {:ok, name, args}
+    do: {:ok, name, Map.new(args, fn {key, value} -> {key, argument(value)} end)}
 
   defp read(request) do
     {:error, Error.invalid_argument("payload", "a map of function (a string) and args (a map)", request)}
@@ -76,6 +76,16 @@ defmodule DSPex.HostFunction do
       _ -> {:error, Error.new(:unknown_function, "the host offers no function #{inspect(name)}")}
     end
   end
+
+  # What a reward is given; the rest stays as the codec has it.
+  defp argument(%Tagged{tag: "prediction"} = value) do
+    case Prediction.from_wire(value, %{}) do
+      {:ok, prediction} -> prediction
+      {:error, _not_one} -> value
+    end
+  end
+
+  defp argument(value), do: value
 
   defp run(function, args, callback) do
     Callback.enter(callback)

@@ -13,7 +13,7 @@ defmodule DSPex.OpenCalls do
   @spec new(atom(), pos_integer()) :: atom()
   def new(dspex, timeout) do
     table = :ets.new(table(dspex), [:named_table, :public, read_concurrency: true, write_concurrency: true])
-    :ets.insert(table, next_id: 0, wire: :connecting, timeout: timeout)
+    :ets.insert(table, next_id: 0, wire: {:connecting, nil}, timeout: timeout)
     table
   end
 
@@ -28,8 +28,11 @@ defmodule DSPex.OpenCalls do
     ArgumentError -> {:error, not_running(dspex)}
   end
 
+  @typedoc "The open wire, or why there is none: the last one ended so (in words), or calls are refused."
+  @type state :: {:ok, Wire.t()} | {:connecting, String.t() | nil} | {:error, Error.t()}
+
   @doc "The open wire, or why there is none."
-  @spec wire(atom()) :: {:ok, Wire.t()} | :connecting | {:error, Error.t()}
+  @spec wire(atom()) :: state()
   def wire(dspex) do
     :ets.lookup_element(table(dspex), :wire, 2)
   rescue
@@ -43,7 +46,7 @@ defmodule DSPex.OpenCalls do
     Error.new(:unavailable, message)
   end
 
-  @spec put_wire(atom(), {:ok, Wire.t()} | :connecting | {:error, Error.t()}) :: true
+  @spec put_wire(atom(), state()) :: true
   def put_wire(dspex, wire), do: :ets.insert(table(dspex), {:wire, wire})
 
   @doc "Milliseconds for calls that name none."
@@ -51,8 +54,8 @@ defmodule DSPex.OpenCalls do
   def timeout(dspex) do
     :ets.lookup_element(table(dspex), :timeout, 2)
   rescue
-    # No instance: opening the call will say so.
-    ArgumentError -> 1
+    # No instance: opening the call will say so, and must have the time for it.
+    ArgumentError -> 1_000
   end
 
   @doc """

@@ -8,24 +8,31 @@ defmodule DSPex.Options do
       "timeout: expected milliseconds from 1 to 86400000, got \\"soon\\""
       iex> {:error, error} = DSPex.Options.call(time_out: 5)
       iex> error.message
-      "time_out: expected one of adapter, config, credit, lane, lm, parent, priority, program, tenant, timeout, got an unknown option"
+      "time_out: expected one of adapter, config, credit, lane, lm, parent, priority, program, tenant, timeout, trace, got an unknown option"
       iex> {:error, error} = DSPex.Options.instance([])
       iex> error.message
       "name: expected an atom, such as MyApp.DSPex, got nil"
   """
 
   alias DSPex.{Callback, Error}
+  alias DSPex.Options.Stored
+  alias DSPex.Transport.Socket
 
   @max_timeout 86_400_000
 
   # The keys of a call that only some functions take.
   @common ~w(lane parent priority tenant timeout)a
-  @extra ~w(adapter config credit lm program)a
+  @extra ~w(adapter config credit lm program trace)a
 
   # What nobody is to read in a log: kept inside of functions.
   @hidden ~w(env lms secrets)a
+
+  # What says how a server is started.
+  @starting ~w(args cd command env)a
+
   @enforce_keys [:name]
   defstruct name: nil,
+            address: nil,
             command: ["dspex", "serve"],
             args: [],
             env: nil,
@@ -35,6 +42,8 @@ defmodule DSPex.Options do
             secrets: nil,
             notes: [],
             require: [],
+            tenant: nil,
+            tenants: %{},
             client: nil,
             timeout: 120_000,
             max_frame_bytes: 16_777_216,
@@ -53,6 +62,7 @@ defmodule DSPex.Options do
   """
   @type t :: %__MODULE__{
           name: atom(),
+          address: String.t() | nil,
           command: [String.t()],
           args: [String.t()],
           env: (() -> %{optional(String.t()) => String.t() | nil | false}),
@@ -62,6 +72,8 @@ defmodule DSPex.Options do
           secrets: (() -> term()),
           notes: [atom() | String.t()],
           require: [atom() | String.t()],
+          tenant: String.t() | nil,
+          tenants: %{optional(String.t()) => pos_integer()},
           client: String.t() | nil,
           timeout: pos_integer(),
           max_frame_bytes: pos_integer(),
@@ -91,12 +103,34 @@ defmodule DSPex.Options do
          :ok <- known(options, instance_keys()),
          options = options |> Keyword.put_new(:name, nil) |> shown(),
          :ok <- check(options, &instance_rule/2),
+         :ok <- one_server(options),
+         {:ok, tenants} <- tenants(options[:tenants] || %{}),
          {:ok, env} <- env(options[:env] || %{}),
          {:ok, lms} <- lms(options[:lms] || %{}),
          {:ok, secrets} <- checked_secrets(options[:secrets] || %{}) do
-      checked = struct!(__MODULE__, options)
+      checked = struct!(__MODULE__, Keyword.put_new(options, :transport, transport(options[:address])))
       functions = Map.new(checked.functions, fn {name, function} -> {to_string(name), function} end)
-      {:ok, %{checked | env: hidden(env), lms: hidden(lms), functions: functions, secrets: hidden(secrets)}}
+      tenant = checked.tenant && to_string(checked.tenant)
+      checked = %{checked | functions: functions, tenant: tenant, tenants: tenants}
+      {:ok, %{checked | env: hidden(env), lms: hidden(lms), secrets: hidden(secrets)}}
+    end
+  end
+
+  defp transport(nil), do: DSPex.Transport.Port
+  defp transport(_address), do: DSPex.Transport.Socket
+
+  # What starts a server would do nothing where one runs already.
+  defp one_server(options) do
+    case options[:address] && Enum.find(@starting, &Keyword.has_key?(options, &1)) do
+      nil -> :ok
+      key -> unshown(to_string(key), "nothing beside address, where no server is started", options[key])
+    end
+  end
+
+  defp tenants(tenants) do
+    case Enum.find(tenants, fn {_name, weight} -> weight not in 1..100 end) do
+      nil -> {:ok, Map.new(tenants, fn {name, weight} -> {to_string(name), weight} end)}
+      {name, weight} -> invalid("tenants.#{name}", "a weight from 1 to 100", weight)
     end
   end
 
@@ -136,10 +170,7 @@ defmodule DSPex.Options do
         :ok
 
       {key, _value} ->
-        expected = "one of #{Enum.join(keys, ", ")}"
-        details = %{"field" => to_string(key), "expected" => expected, "got" => "an unknown option"}
-        message = "#{key}: expected #{expected}, got an unknown option"
-        {:error, Error.new(:invalid_argument, message, details: details)}
+        {:error, Error.in_words(to_string(key), "one of #{Enum.join(keys, ", ")}", "an unknown option")}
     end
   end
 
@@ -159,20 +190,27 @@ defmodule DSPex.Options do
   defp call_rule(:config, value), do: {options?(value), "a map or keyword list, such as [temperature: 0.5]"}
   defp call_rule(:adapter, value), do: {to_text(value) in ~w(chat json xml), "one of :chat, :json, :xml"}
 
+  defp call_rule(:trace, value), do: {is_boolean(value), "true or false"}
+
   defp call_rule(:lane, value),
     do: {to_text(value) in ~w(interactive batch control), "one of :interactive, :batch, :control"}
 
   defp call_rule(:priority, value), do: {is_integer(value) and value in 0..9, "an integer from 0 to 9"}
-  defp call_rule(:tenant, value), do: {name?(value), "a string of 1 to 128 bytes"}
+  defp call_rule(:tenant, value), do: {name?(value), "a name of 1 to 128 bytes"}
   defp call_rule(:parent, value), do: {is_struct(value, Callback), "a DSPex.Callback"}
 
   defp call_rule(:credit, value),
     do: {is_integer(value) and value in 2..1_000_000, "an integer from 2 to 1000000"}
 
-  defp call_rule(:program, value), do: {name?(value), "the id of the program, 1 to 128 bytes"}
+  defp call_rule(key, value), do: Stored.rule(key, value)
 
   defp instance_rule(:name, value),
     do: {is_atom(value) and value not in [nil, true, false], "an atom, such as MyApp.DSPex"}
+
+  defp instance_rule(:address, value),
+    do:
+      {is_nil(value) or match?({:ok, _}, Socket.path(value)),
+       "unix: and a path of 1 to 107 bytes, such as unix:/run/dspex.sock"}
 
   defp instance_rule(:command, value),
     do: {strings?(value) and value != [], "a list of program and arguments"}
@@ -187,6 +225,9 @@ defmodule DSPex.Options do
 
   defp instance_rule(:notes, value), do: {names?(value, ~w(log event)), "a list of :log and :event"}
   defp instance_rule(:require, value), do: {names?(value, nil), "a list of capabilities"}
+
+  defp instance_rule(:tenant, value), do: {is_nil(value) or name?(value), "a name of 1 to 128 bytes"}
+  defp instance_rule(:tenants, value), do: {weights?(value), "a map of name, 1 to 128 bytes, to weight"}
 
   defp instance_rule(:client, value),
     do: {is_nil(value) or is_binary(value), "name and version of your application"}
@@ -219,6 +260,11 @@ defmodule DSPex.Options do
 
   defp functions?(value),
     do: options?(value) and Enum.all?(value, fn {name, it} -> name?(name) and function?(it) end)
+
+  defp weights?(value) when is_map(value) and not is_struct(value), do: weights?(Map.to_list(value))
+
+  defp weights?(value),
+    do: is_list(value) and Enum.all?(value, &(match?({_name, _weight}, &1) and name?(elem(&1, 0))))
 
   defp function?({module, name}), do: is_atom(module) and is_atom(name)
   defp function?(value), do: is_function(value, 1) or is_function(value, 2)
@@ -268,26 +314,7 @@ defmodule DSPex.Options do
 
   defp pairs(field, other), do: unshown(field, "a map or keyword list of names", other)
 
-  # Only what kind of thing came.
-  defp unshown(field, expected, value) do
-    got = kind(value)
-    details = %{"field" => field, "expected" => expected, "got" => got}
-    {:error, Error.new(:invalid_argument, "#{field}: expected #{expected}, got #{got}", details: details)}
-  end
-
-  defp kind(nil), do: "nil"
-  defp kind(""), do: "an empty string"
-  defp kind(value) when is_binary(value), do: "a string"
-  defp kind(value) when is_struct(value), do: "a #{inspect(value.__struct__)}"
-
-  defp kind(value) when is_map(value),
-    do: "a map with keys #{value |> Map.keys() |> Enum.sort() |> inspect(limit: 8)}"
-
-  defp kind(value) when is_list(value), do: "a list"
-  defp kind(value) when is_number(value), do: "a number"
-  defp kind(value) when is_atom(value), do: "an atom"
-  defp kind(value) when is_function(value), do: "a function"
-  defp kind(_other), do: "something else"
+  defp unshown(field, expected, value), do: {:error, Error.unshown(field, expected, value)}
 
   defp lm(model) when is_binary(model), do: %{"model" => model}
   defp lm(fields), do: Map.new(fields, fn {key, value} -> {to_string(key), plain(value)} end)
@@ -298,5 +325,6 @@ defmodule DSPex.Options do
   def plain([{key, _} | _] = keyword) when is_atom(key),
     do: Map.new(keyword, fn {key, value} -> {key, plain(value)} end)
 
+  def plain([[{key, _} | _] | _] = keywords) when is_atom(key), do: Enum.map(keywords, &plain/1)
   def plain(value), do: value
 end

@@ -14,9 +14,13 @@ defmodule DSPex.Prediction do
   * `fields`: output field to value, with string keys; every field is here
   * `completions`: the fields of each completion, where more than one was asked for
   * `usage`: tokens by model, as the provider counted them
-  * `meta`: `"worker"`, `"attempt"`, `"lm_ms"`, `"queue_ms"`, `"program"`, `"version"`, …
+  * `trace`: where it was asked for by `trace: true`, the steps in order: maps of `"predictor"`,
+    its name in the program or nil, `"inputs"` and `"outputs"`
+  * `meta`: `"worker"`, `"attempt"`, `"lm_ms"`, `"queue_ms"`; of a stored program
+    `"program"` and `"version"`, which say what answered; in a session `"session"` and
+    `"turn"`; …
 
-  A field that has one of these four names is reached by `prediction["usage"]` only.
+  A field that has one of these five names is reached by `prediction["usage"]` only.
 
   Names from the wire become atoms when the atom exists already, which it does wherever
   loaded code says `prediction.answer`. For names that no loaded code has mentioned yet (an
@@ -35,15 +39,16 @@ defmodule DSPex.Prediction do
   alias DSPex.{Error, Tagged}
 
   @max_new_names 1_024
-  @own [:__struct__, :fields, :completions, :usage, :meta]
+  @own [:__struct__, :fields, :completions, :usage, :trace, :meta]
 
-  defstruct fields: %{}, completions: [], usage: %{}, meta: %{}
+  defstruct fields: %{}, completions: [], usage: %{}, trace: [], meta: %{}
 
   @type t :: %{
           :__struct__ => __MODULE__,
           :fields => %{optional(String.t()) => term()},
           :completions => [%{optional(String.t()) => term()}],
           :usage => map(),
+          :trace => [%{optional(String.t()) => term()}],
           :meta => map(),
           optional(atom()) => term()
         }
@@ -61,6 +66,7 @@ defmodule DSPex.Prediction do
       fields: with_reasoning(fields, parts),
       completions: parts["completions"] || [],
       usage: parts["usage"] || %{},
+      trace: parts["trace"] || [],
       meta: meta
     }
 
@@ -70,6 +76,23 @@ defmodule DSPex.Prediction do
   def from_wire(other, _meta) do
     {:error,
      Error.new(:internal, "a prediction was expected, #{inspect(other, limit: 3, printable_limit: 40)} came")}
+  end
+
+  @doc false
+  # What is sent of one, such as by a host function that gives it back.
+  @spec to_wire(t()) :: Tagged.t()
+  def to_wire(%__MODULE__{} = prediction) do
+    more =
+      for {name, value} <- [
+            {"completions", prediction.completions},
+            {"usage", prediction.usage},
+            {"trace", prediction.trace}
+          ],
+          value not in [[], %{}],
+          into: %{},
+          do: {name, value}
+
+    %Tagged{tag: "prediction", value: Map.put(more, "fields", prediction.fields)}
   end
 
   defp with_reasoning(fields, %{"reasoning" => reasoning}) when reasoning != nil,

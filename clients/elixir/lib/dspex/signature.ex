@@ -33,8 +33,8 @@ defmodule DSPex.Signature do
 
   ## Types
 
-  `:string :integer :float :boolean :binary :date :datetime :time :decimal :any :map :list
-  :image :audio :file :history :code :reasoning`, `{:list, type}`, `{:map, type}` (values of
+  `:string :integer :float :boolean :binary :date :datetime :time :duration :uuid :decimal :any
+  :map :list :image :audio :file :history :code :reasoning :document :citations :tool_calls`, `{:list, type}`, `{:map, type}` (values of
   one type), `{:map, fields}` (an object), `{:object, name, fields}`, `{:enum, values}`,
   `{:union, types}`, `{:optional, type}`, a module with a signature, or a string such as
   `"list[int]"`.
@@ -105,6 +105,21 @@ defmodule DSPex.Signature do
     %{"name" => signature.name, "inputs" => signature.inputs, "outputs" => signature.outputs}
     |> put_unless_nil("instructions", signature.instructions)
   end
+
+  @doc false
+  # The other way round; the server has checked the fields.
+  @spec from_wire(term()) :: {:ok, t()} | :error
+  def from_wire(text) when is_binary(text), do: {:ok, text}
+
+  def from_wire(%{"inputs" => inputs, "outputs" => outputs} = map) do
+    signature = %__MODULE__{inputs: inputs, outputs: outputs, instructions: map["instructions"]}
+
+    if Map.keys(map) -- ~w(name instructions inputs outputs) == [],
+      do: {:ok, %{signature | name: map["name"] || "Signature"}},
+      else: :error
+  end
+
+  def from_wire(_other), do: :error
 
   defp put_unless_nil(map, _key, nil), do: map
   defp put_unless_nil(map, key, value), do: Map.put(map, key, value)

@@ -2,6 +2,14 @@ defmodule DSPex.Spec do
   @moduledoc """
   What a program is made of: a DSPy module, a signature, and the module's options.
 
+  Tools and rewards are options that name functions of the host, which are given to `DSPex`
+  as `functions:`; a module around another has it as the option `module`, and no signature:
+
+      {:react, "question -> answer",
+       tools: [[name: "weather", desc: "Tells the weather.", args: %{city: %{type: "string"}}]]}
+
+      {:best_of_n, nil, module: {:predict, "question -> answer"}, N: 3, reward_fn: "score", threshold: 1.0}
+
       iex> {:ok, spec} = DSPex.Spec.new(:chain_of_thought, "question -> answer")
       iex> DSPex.Spec.to_wire(spec)
       %{"module" => "ChainOfThought", "signature" => "question -> answer", "options" => %{}}
@@ -12,31 +20,38 @@ defmodule DSPex.Spec do
 
   alias DSPex.{Error, Options, Signature}
 
+  @sources "a DSPex.Spec, {module, signature}, {module, signature, options} or a map of these"
+
   @enforce_keys [:module, :signature]
   defstruct [:module, :signature, options: %{}]
 
-  @type t :: %__MODULE__{module: String.t(), signature: Signature.t(), options: map()}
+  @typedoc "A module around another, such as `BestOfN`, has that one's signature and none of its own."
+  @type t :: %__MODULE__{module: String.t(), signature: Signature.t() | nil, options: map()}
 
   @typedoc "Whatever `from/1` takes."
   @type source ::
           t()
           | {module :: String.t() | atom(), Signature.source()}
-          | {module :: String.t() | atom(), Signature.source(), options :: map() | keyword()}
+          | {module :: String.t() | atom(), Signature.source() | nil, options :: map() | keyword()}
           | map()
           | keyword()
 
-  @doc "Builds a spec; the signature is whatever `DSPex.Signature.new/1` takes."
-  @spec new(String.t() | atom(), Signature.source(), map() | keyword()) :: {:ok, t()} | {:error, Error.t()}
+  @doc """
+  Builds a spec; the signature is whatever `DSPex.Signature.new/1` takes, or nil for a module
+  around another.
+  """
+  @spec new(String.t() | atom(), Signature.source() | nil, map() | keyword()) ::
+          {:ok, t()} | {:error, Error.t()}
   def new(module, signature, options \\ %{}) do
-    with {:ok, module} <- module(module),
-         {:ok, signature} <- Signature.new(signature),
+    with {:ok, module} <- module_name(module),
+         {:ok, signature} <- signature(signature),
          {:ok, options} <- options(options) do
       {:ok, %__MODULE__{module: module, signature: signature, options: options}}
     end
   end
 
   @doc "The same, or raises `DSPex.Error`."
-  @spec new!(String.t() | atom(), Signature.source(), map() | keyword()) :: t()
+  @spec new!(String.t() | atom(), Signature.source() | nil, map() | keyword()) :: t()
   def new!(module, signature, options \\ %{}) do
     case new(module, signature, options) do
       {:ok, spec} -> spec
@@ -46,54 +61,94 @@ defmodule DSPex.Spec do
 
   @doc "A spec from `{module, signature}`, `{module, signature, options}` or from a map or keyword list of module, signature, options."
   @spec from(source()) :: {:ok, t()} | {:error, Error.t()}
-  def from(%__MODULE__{} = spec), do: {:ok, spec}
-  def from({module, signature}), do: new(module, signature)
-  def from({module, signature, options}), do: new(module, signature, options)
+  def from(source), do: from(source, "spec", @sources)
 
-  def from(%{module: module, signature: signature} = map) do
+  @doc false
+  # The same where a program is wanted, which may be a spec.
+  @spec from_program(term()) :: {:ok, t()} | {:error, Error.t()}
+  def from_program(source),
+    do: from(source, "program", "a DSPex.Program, an id, a DSPex.Session, " <> @sources)
+
+  defp from(%__MODULE__{} = spec, _field, _expected), do: {:ok, spec}
+  defp from({module, signature}, _field, _expected), do: new(module, signature)
+  defp from({module, signature, options}, _field, _expected), do: new(module, signature, options)
+
+  defp from(%{module: module, signature: signature} = map, field, _expected) do
     case Map.keys(map) -- [:module, :signature, :options] do
       [] ->
         new(module, signature, Map.get(map, :options, %{}))
 
       [key | _] ->
-        {:error, Error.invalid_argument("program.#{key}", "one of module, signature, options", key)}
+        {:error, Error.invalid_argument("#{field}.#{key}", "one of module, signature, options", key)}
     end
   end
 
-  def from([_ | _] = list) do
+  defp from([_ | _] = list, field, expected) do
     if Keyword.keyword?(list) and list[:module] && list[:signature],
-      do: from(Map.new(list)),
-      else: unknown(list)
+      do: list |> Map.new() |> from(field, expected),
+      else: {:error, Error.invalid_argument(field, expected, list)}
   end
 
-  def from(other), do: unknown(other)
-
-  defp unknown(other) do
-    expected =
-      "a DSPex.Program, an id, a DSPex.Spec, {module, signature}, {module, signature, options} or a map of these"
-
-    {:error, Error.invalid_argument("program", expected, other)}
-  end
+  defp from(other, field, expected), do: {:error, Error.invalid_argument(field, expected, other)}
 
   @doc "The map that crosses the wire."
   @spec to_wire(t()) :: map()
   def to_wire(%__MODULE__{} = spec) do
-    %{"module" => spec.module, "signature" => Signature.to_wire(spec.signature), "options" => spec.options}
+    signature = spec.signature && Signature.to_wire(spec.signature)
+    %{"module" => spec.module, "signature" => signature, "options" => spec.options}
   end
 
-  defp module(name) when is_binary(name) and name != "", do: {:ok, name}
+  @doc false
+  # What is stored of a spec; as it is where this version does not know its form.
+  @spec from_wire(term()) :: t() | term()
+  def from_wire(%{"module" => module, "signature" => signature} = spec) when map_size(spec) <= 3 do
+    case {Signature.from_wire(signature), spec} do
+      {{:ok, signature}, %{"options" => %{} = options}} ->
+        %__MODULE__{module: module, signature: signature, options: options}
 
-  defp module(name) when is_atom(name) and name not in [nil, true, false],
-    do: {:ok, name |> Atom.to_string() |> String.replace_prefix("Elixir.", "") |> Macro.camelize()}
+      _ ->
+        spec
+    end
+  end
 
-  defp module(other) do
+  def from_wire(other), do: other
+
+  @doc false
+  # As DSPy has it: :chain_of_thought is ChainOfThought, :react is ReAct.
+  @spec module_name(term()) :: {:ok, String.t()} | {:error, Error.t()}
+  def module_name(name) when is_binary(name) and name != "", do: {:ok, name}
+
+  def module_name(name) when is_atom(name) and name not in [nil, true, false],
+    do:
+      {:ok,
+       name |> Atom.to_string() |> String.replace_prefix("Elixir.", "") |> Macro.camelize() |> as_in_dspy()}
+
+  def module_name(other) do
     expected = ~s(the name of a DSPy module, such as "Predict" or :chain_of_thought)
     {:error, Error.invalid_argument("module", expected, other)}
   end
 
+  # Which no rule makes of an atom.
+  defp as_in_dspy("React" <> version), do: "ReAct" <> version
+  defp as_in_dspy("Rlm"), do: "RLM"
+  defp as_in_dspy(name), do: name
+
+  defp signature(nil), do: {:ok, nil}
+  defp signature(source), do: Signature.new(source)
+
   defp options(options) do
     if is_map(options) or Keyword.keyword?(options),
-      do: {:ok, Map.new(options, fn {key, value} -> {to_string(key), Options.plain(value)} end)},
+      do: options |> Map.new(fn {key, value} -> {to_string(key), Options.plain(value)} end) |> part(),
       else: {:error, Error.invalid_argument("options", "a map or keyword list", options)}
   end
+
+  # The spec of the module inside, in any form that a spec may have here.
+  defp part(%{"module" => %{"module" => _} = _on_the_wire} = options), do: {:ok, options}
+
+  defp part(%{"module" => source} = options) do
+    with {:ok, spec} <- from(source, "options.module", @sources),
+         do: {:ok, %{options | "module" => to_wire(spec)}}
+  end
+
+  defp part(options), do: {:ok, options}
 end

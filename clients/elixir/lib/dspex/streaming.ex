@@ -26,7 +26,7 @@ defmodule DSPex.Streaming do
   end
 
   defp start_call(dspex, program, inputs, options) do
-    with {:ok, options} <- Options.call(options, [:adapter, :config, :credit, :lm]),
+    with {:ok, options} <- Options.call(options, [:adapter, :config, :credit, :lm, :trace]),
          {:ok, payload, meta} <- DSPex.prediction_request(program, inputs, options) do
       meta = Map.put(meta, "credit", Map.get(options, :credit, @credit))
       DSPex.open(dspex, "program.predict", payload, meta, options)

@@ -12,7 +12,7 @@ defmodule DSPex.Telemetry do
   | `[:dspex, :function, :exception]` | `duration` | `dspex`, `function`, `kind`, `reason` |
   | `[:dspex, :connection, :open]` | `duration` from start to handshake | `dspex`, `server`, `instance` |
   | `[:dspex, :connection, :closed]` | `pending`: calls that failed with it | `dspex`, `reason` |
-  | `[:dspex, :pool, :event]` | | `dspex`, and what the server told (`notes: [:event]`) |
+  | `[:dspex, :pool, :event]` | | `dspex`, and what the server told (`notes: [:event]`): see `DSPex.Pool` |
 
   Each call has one start and one stop, however it is made and however it ends: a failure
   is a stop whose `result` is the error's type, also where a `!` raises it. `DSPex.async/4`

@@ -2,8 +2,9 @@ defmodule DSPex.Transport do
   @moduledoc """
   The seam between a connection and what carries its frames.
 
-  `DSPex.Transport.Port` starts `dspex serve`; `DSPex.Test` answers from a test. A
-  transport carries whole frame bodies, without their length.
+  `DSPex.Transport.Port` starts `dspex serve`; `DSPex.Transport.Socket` goes to one that
+  runs already; `DSPex.Test` answers from a test. A transport carries whole frame bodies,
+  without their length.
 
   The process that calls `c:open/1` is the owner: messages for it come to its mailbox and
   `c:message/2` says what they mean. `c:send/2` is called by any process.
@@ -14,8 +15,13 @@ defmodule DSPex.Transport do
   @typedoc "Why a transport ended, in words that follow \"the server …\"."
   @type reason :: String.t()
 
-  @doc "Starts whatever is at the other end; the caller becomes the owner."
-  @callback open(DSPex.Options.t()) :: {:ok, handle()} | {:error, reason()}
+  @doc """
+  Starts or reaches whatever is at the other end; the caller becomes the owner.
+
+  `:absent` means that nobody is there now and somebody may be soon, so calls wait;
+  `:error` that calls need not wait, since it would fail again.
+  """
+  @callback open(DSPex.Options.t()) :: {:ok, handle()} | {:absent | :error, reason()}
 
   @doc """
   Sends one body without waiting.

@@ -43,6 +43,14 @@ defmodule DSPex.ConnectionTest do
       assert hello["client"] =~ "dspex-elixir/"
     end
 
+    test "says on whose behalf, where that is told", %{test: name} do
+      controlled(Module.concat(name, "Told"), tenant: :web, tenants: %{web: 3, jobs: 1})
+      assert_receive {Test, :hello, %{"tenant" => "web", "tenants" => %{"web" => 3, "jobs" => 1}}}
+      controlled(Module.concat(name, "Untold"))
+      assert_receive {Test, :hello, hello}
+      refute is_map_key(hello, "tenant") or is_map_key(hello, "tenants")
+    end
+
     test "a refusal is what calls get, without waiting", %{test: name} do
       refusal = Error.new(:handshake_failed, "no common version")
       controlled(name, [], welcome: refusal)
@@ -137,7 +145,7 @@ defmodule DSPex.ConnectionTest do
 
     test "that the server forgets ends at its deadline and is cancelled", %{test: name} do
       controlled(name)
-      task = in_task(fn -> {DSPex.ping(name, nil, timeout: 20), Process.info(self(), :message_queue_len)} end)
+      task = in_task(fn -> {DSPex.ping(name, nil, timeout: 1_000), Process.info(self(), :message_queue_len)} end)
       {server, %{id: id}, _} = receive_frame(:call)
       assert {_, %{id: ^id}, nil} = receive_frame(:cancel)
       Test.send_frame(server, :reply, id, nil, %{}, "too late")
@@ -201,7 +209,7 @@ defmodule DSPex.ConnectionTest do
       task = in_task(fn -> DSPex.ping(name) end)
       {server, envelope, _} = receive_frame(:call)
       Test.busy(server, true)
-      assert {:error, %{type: :deadline, maybe_executed?: false}} = DSPex.ping(name, nil, timeout: 20)
+      assert {:error, %{type: :deadline, maybe_executed?: false}} = DSPex.ping(name, nil, timeout: 200)
       Test.busy(server, false)
       Test.send_frame(server, :reply, envelope.id, nil, %{}, 1)
       assert Task.await(task) == {:ok, 1}
@@ -229,8 +237,27 @@ defmodule DSPex.ConnectionTest do
       assert Task.await(task) == {:ok, "back"}
     end
 
+    test "since it drains gets no more calls; those that it has end there", %{test: name} do
+      controlled(name)
+      [open, refused] = for text <- ["open", "refused"], do: in_task(fn -> DSPex.echo(name, text) end)
+      frames = for _ <- 1..2, into: %{}, do: by_payload(receive_frame(:call))
+      draining = Error.to_wire(Error.new(:draining, "the server is ending"))
+      Test.send_frame(frames["refused"].server, :fail, frames["refused"].id, nil, %{}, draining)
+      assert {:error, %{type: :draining}} = Task.await(refused)
+      waiting = in_task(fn -> DSPex.echo(name, "waiting") end)
+      waiting(name)
+      Test.send_frame(frames["open"].server, :reply, frames["open"].id, nil, %{}, "answered")
+      assert Task.await(open) == {:ok, "answered"}
+      Test.exit(frames["open"].server, "exited with status 0")
+      {server, %{id: id}, "waiting"} = receive_frame(:call)
+      Test.send_frame(server, :reply, id, nil, %{}, "by the next")
+      assert Task.await(waiting) == {:ok, "by the next"}
+    end
+
+    defp by_payload({server, envelope, payload}), do: {payload, %{server: server, id: envelope.id}}
+
     test "by silence is replaced", %{test: name} do
-      controlled(name, probe_after: 10, silence_timeout: 20)
+      controlled(name, probe_after: 100, silence_timeout: 400)
       task = in_task(fn -> DSPex.call(name, "system.info", %{}) end)
       {_, %{method: "system.info"}, _} = receive_frame(:call)
       {_, %{method: "system.ping"}, _} = receive_frame(:call)
@@ -239,7 +266,7 @@ defmodule DSPex.ConnectionTest do
     end
 
     test "is not one that is slow but answers pings", %{test: name} do
-      controlled(name, probe_after: 10, silence_timeout: 30)
+      controlled(name, probe_after: 200, silence_timeout: 800)
       task = in_task(fn -> DSPex.call(name, "system.info", %{}) end)
       {server, slow, _} = receive_frame(:call)
 
@@ -361,19 +388,19 @@ defmodule DSPex.ConnectionTest do
 
   test "callers that gave up waiting for a server are forgotten", %{test: name} do
     controlled(name, [handshake_timeout: 50], welcome: :silence)
-    assert {:error, %{type: :unavailable}} = DSPex.ping(name, nil, timeout: 1)
+    assert {:error, %{type: :unavailable}} = DSPex.ping(name, nil, timeout: 10)
     for _ <- 1..3, do: assert_receive({Test, :hello, _})
     assert {_state, %{gate: %{waiting: []}}} = :sys.get_state(Module.concat(name, "Connection"))
   end
 
   test "a server that is asked must answer, even when its callers have given up", %{test: name} do
-    controlled(name, probe_after: 10, silence_timeout: 20)
-    task = in_task(fn -> DSPex.ping(name, nil, timeout: 50) end)
+    controlled(name, probe_after: 100, silence_timeout: 400)
+    task = in_task(fn -> DSPex.ping(name, nil, timeout: 10_000) end)
     {server, envelope, _} = receive_frame(:call)
     Test.send_frame(server, :reply, envelope.id, nil, %{}, nil)
     assert {:ok, nil} = Task.await(task)
     Test.busy(server, true)
-    assert {:error, _} = DSPex.ping(name, nil, timeout: 1)
+    assert {:error, _} = DSPex.ping(name, nil, timeout: 200)
     assert_receive {Test, :hello, _}
     assert_receive {Test, :hello, _}
   end

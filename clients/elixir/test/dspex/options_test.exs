@@ -3,6 +3,7 @@ defmodule DSPex.OptionsTest do
   use ExUnit.Case, async: true
 
   alias DSPex.Options
+  alias DSPex.Transport.Socket
 
   defp call_mistake(options) do
     assert {:error, error} = Options.call(options)
@@ -42,7 +43,10 @@ defmodule DSPex.OptionsTest do
       lms: 1,
       functions: %{"f" => 1},
       secrets: 1,
-      notes: [:all]
+      notes: [:all],
+      tenant: "",
+      tenants: ["a"],
+      address: "/run/dspex.sock"
     ]
 
     for {key, value} <- bad, do: assert(instance_mistake([{key, value}]) == to_string(key))
@@ -52,6 +56,34 @@ defmodule DSPex.OptionsTest do
     assert instance_mistake(env: %{"K" => 1}) == "env.K"
     assert instance_mistake(colour: 1) == "colour"
     assert instance_mistake(max_frame_bytes: 100) == "max_frame_bytes"
+  end
+
+  test "an address is a path that a Unix socket can have" do
+    longest = "unix:/" <> String.duplicate("a", 106)
+    assert {:ok, %{transport: Socket, address: ^longest}} = Options.instance(name: X, address: longest)
+
+    for bad <- ["unix:", longest <> "a", "tcp:localhost:1", "unix:/a\0b", :socket],
+        do: assert(instance_mistake(address: bad) == "address")
+  end
+
+  test "where a server runs already, nothing says how to start one" do
+    for {key, value} <- [command: ["dspex", "serve"], args: ["-v"], cd: "/", env: %{"KEY" => "sk-123"}] do
+      assert {:error, error} = Options.instance([{:name, X}, {:address, "unix:/s"}, {key, value}])
+      assert error.details["field"] == to_string(key)
+      assert error.message =~ "address" and not (error.message =~ "sk-123")
+    end
+
+    assert {:ok, %{transport: DSPex.Test}} =
+             Options.instance(name: X, address: "unix:/s", transport: DSPex.Test)
+
+    assert {:ok, %{transport: DSPex.Transport.Port}} = Options.instance(name: X, address: nil, args: [])
+  end
+
+  test "tenants have names and weights" do
+    assert {:ok, options} = Options.instance(name: X, tenant: :web, tenants: [web: 100, jobs: 1])
+    assert {options.tenant, options.tenants} == {"web", %{"web" => 100, "jobs" => 1}}
+    for weight <- [0, 101, 1.5, "5", nil], do: assert(instance_mistake(tenants: %{a: weight}) == "tenants.a")
+    assert instance_mistake(tenants: %{"" => 1}) == "tenants"
   end
 
   test "language models may be just their names" do

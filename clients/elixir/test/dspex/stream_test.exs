@@ -117,7 +117,7 @@ defmodule DSPex.StreamTest do
 
   test "a call of messages ends at its deadline too, with a message", %{test: name} do
     handled(name, fn _, _, _ -> :silence end)
-    {:ok, call} = Streaming.start(name, "qa", %{}, timeout: 1)
+    {:ok, call} = Streaming.start(name, "qa", %{}, timeout: 200)
     assert_receive {DSPex, _, :overdue} = message
     assert {:error, %{type: :deadline}} = Streaming.handle(call, message)
     assert Process.info(self(), :message_queue_len) == {:message_queue_len, 0}

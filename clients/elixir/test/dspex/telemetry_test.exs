@@ -51,7 +51,7 @@ defmodule DSPex.TelemetryTest do
 
   test "a call at its deadline stops once", %{test: name} do
     handled(name, fn _, _, _ -> :silence end)
-    {:error, _} = DSPex.echo(name, 1, timeout: 1)
+    {:error, _} = DSPex.echo(name, 1, timeout: 200)
     assert {_, %{result: :deadline}} = stop_of(name, "system.echo")
   end
 

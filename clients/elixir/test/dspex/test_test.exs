@@ -2,7 +2,7 @@ defmodule DSPex.TestTest do
   @moduledoc "What users' own tests stand on: stubs owned by a test, and recorded answers."
   use ExUnit.Case, async: true
 
-  alias DSPex.{Test, Token}
+  alias DSPex.{Program, Session, Test, Token}
 
   @moduletag :capture_log
 
@@ -90,6 +90,23 @@ defmodule DSPex.TestTest do
       text = File.read!(path)
       assert text =~ "# call" and text =~ "system.echo 1"
       refute text =~ Base.encode64("sk-123") or text =~ "sk-123" or text =~ "system.hello"
+    end
+
+    test "tells programs, versions, tags and sessions apart", %{test: name, tmp_dir: folder} do
+      path = Path.join(folder, "who.frames")
+
+      handler = fn "program.predict", _, meta ->
+        {:prediction, %{"answer" => inspect(Map.drop(meta, ["deadline_ms"]))}}
+      end
+
+      who = ["qa", Program.new("qa", 2), Program.new("qa", tag: "t"), Session.new("qa"), Session.new("s")]
+      ask = fn name, who -> Enum.map(who, &DSPex.predict!(name, &1, %{question: "?"}).answer) end
+
+      first = recorded(Module.concat(name, Recorded), path, handler, &ask.(&1, who))
+      assert first == Enum.uniq(first)
+      shared(name)
+      Test.replay(name, path)
+      assert ask.(name, Enum.reverse(who)) == Enum.reverse(first)
     end
 
     test "says which call it does not have", %{test: name, tmp_dir: folder} do

@@ -36,8 +36,20 @@ defmodule DSPex.ServerTest do
     [
       name: name,
       command: OptionParser.split(System.fetch_env!("DSPEX_COMMAND")),
-      lms: %{default: "sim/default", slow: @slow, steady: @steady, streaming: @streaming, host: "host/model"},
-      functions: %{"model" => fn args, callback -> model(name, me, args, callback) end},
+      lms: %{
+        default: "sim/default",
+        slow: @slow,
+        steady: @steady,
+        streaming: @streaming,
+        host: "host/model",
+        agent: "host/agent"
+      },
+      functions: %{
+        "model" => fn args, callback -> model(name, me, args, callback) end,
+        "agent" => fn args, _callback -> agent(args) end,
+        "lookup" => fn %{"key" => key}, _callback -> "the value of #{key}" end,
+        "length" => fn %{"prediction" => prediction}, _callback -> String.length(prediction.answer) end
+      },
       timeout: 60_000
     ]
   end
@@ -52,6 +64,26 @@ defmodule DSPex.ServerTest do
       true -> %{text: answer("from Elixir"), tokens_in: 3, tokens_out: 2}
     end
   end
+
+  # One that looks something up, says that it is done, and answers with what it was told.
+  defp agent(%{"messages" => [%{"content" => system} | _] = messages}) do
+    seen = List.last(messages)["content"] =~ "the value of k"
+
+    cond do
+      not (system =~ "next_tool_name") ->
+        turn(reasoning: "seen", answer: "it is #{if seen, do: "known", else: "not"}")
+
+      seen ->
+        turn(next_thought: "done", next_tool_name: "finish", next_tool_args: "{}")
+
+      true ->
+        turn(next_thought: "look", next_tool_name: "lookup", next_tool_args: ~s({"key": "k"}))
+    end
+  end
+
+  defp turn(fields),
+    do:
+      Enum.map_join(fields ++ [completed: ""], "\n\n", fn {name, text} -> "[[ ## #{name} ## ]]\n#{text}" end)
 
   defp answer(text), do: "[[ ## answer ## ]]\n#{text}\n\n[[ ## completed ## ]]"
 
@@ -69,6 +101,31 @@ defmodule DSPex.ServerTest do
 
     assert DSPex.ping(dspex, value) == {:ok, value}
     assert DSPex.echo(dspex, value) == {:ok, value}
+  end
+
+  test "an agent's tools are functions of this node", %{dspex: dspex} do
+    tools = [[name: "lookup", desc: "Looks a key up.", args: %{key: %{type: "string"}}]]
+    program = {:react, @signature, tools: tools, max_iters: 3}
+    assert {:ok, prediction} = DSPex.predict(dspex, program, %{question: "k?"}, lm: "agent")
+    assert prediction.answer == "it is known"
+    assert prediction.trajectory["observation_0"] == "the value of k"
+  end
+
+  test "a reward of this node chooses among attempts", %{dspex: dspex} do
+    part = {:predict, @signature}
+    options = [module: part, N: 2, reward_fn: "length", threshold: 1_000_000]
+    assert {:ok, prediction} = DSPex.predict(dspex, {:best_of_n, nil, options}, %{question: "?"}, lm: "host")
+    assert prediction.answer == "from Elixir"
+    assert {:ok, _} = DSPex.predict(dspex, {:majority, nil, module: part, N: 3}, %{question: "?"})
+  end
+
+  test "a tool that this node does not offer is named", %{dspex: dspex} do
+    program = {:react, @signature, tools: [[name: "launch"]]}
+
+    assert {:error, %{type: :unknown_function, message: message}} =
+             DSPex.predict(dspex, program, %{question: "?"})
+
+    assert message =~ "agent, length, lookup, model"
   end
 
   test "one-shot predictions give whole predictions", %{dspex: dspex} do
@@ -97,7 +154,7 @@ defmodule DSPex.ServerTest do
     assert {:ok, prediction} = DSPex.predict(dspex, program, question: "Why?")
     assert is_binary(prediction.answer)
     assert program in DSPex.list!(dspex)
-    assert %{"program" => "qa", "spec" => _} = DSPex.get!(dspex, program)
+    assert %DSPex.Programs.Record{program: ^program} = DSPex.get!(dspex, program)
     assert DSPex.delete(dspex, program) == :ok
     assert {:error, %Error{type: :unknown_program}} = DSPex.predict(dspex, program, question: "Why?")
   end

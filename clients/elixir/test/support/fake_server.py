@@ -1,18 +1,26 @@
 """A server for tests that can be slow, silent, dying, or print garbage. Standard library only.
 
-    fake_server.py MODE
+    fake_server.py MODE [PATH]
+
+With a PATH it listens there on a Unix socket, says `listening` on its output once it does,
+gives each client a process of its own, and ends, with all of them, when its input ends.
 
 Modes: `echo` answers every call with its payload; `dies` exits with status 3 at the first
 call after the handshake; `silent` never answers anything; `mute` answers the handshake and
 nothing after it; `garbage` prints text before its frames; `text` prints text after the
 handshake; `deaf` answers the handshake and reads no more; `refuses` fails the handshake;
-`exits` ends at once with status 5.
+`exits` ends at once with status 5; `drains` answers one call and then says that it is leaving;
+`flood` answers the first call with that many notes and its payload.
 """
 
+import contextlib
 import os
 import select
+import signal
+import socket
 import struct
 import sys
+from pathlib import Path
 
 MODE = sys.argv[1]
 
@@ -93,6 +101,11 @@ def greet(call_id):
         sys.exit(0)
 
 
+def note(method, fields):
+    body = b"\x95\x06\x00" + pack(method) + b"\x80" + pack(fields)
+    os.write(1, struct.pack(">I", len(body)) + body)
+
+
 def main():
     if MODE == "exits":
         sys.exit(5)
@@ -111,11 +124,43 @@ def main():
             return
         elif MODE == "dies":
             sys.exit(3)
+        elif MODE == "flood":
+            for number in range(1_000):
+                note("pool.event", {"event": "flood", "number": number})
+            write(1, call_id, payload_of(body, at))
         elif MODE != "mute":
             write(1, call_id, payload_of(body, at))
+            if MODE == "drains":
+                note("system.closing", {"code": "draining", "message": "told to end"})
+
+
+def serve_each(path):
+    """A process for each client, as if it had been started by that client alone."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    os.write(1, b"listening\n")
+    while True:
+        readable, _, _ = select.select([listener, 0], [], [])
+        if 0 in readable:
+            with contextlib.suppress(FileNotFoundError):
+                Path(path).unlink()
+            # A port's process leads a group of its own.
+            os.killpg(os.getpid(), signal.SIGKILL)
+        client, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            os.dup2(client.fileno(), 0)
+            os.dup2(client.fileno(), 1)
+            client.close()
+            return
+        client.close()
 
 
 try:
+    if len(sys.argv) > 2:
+        serve_each(sys.argv[2])
     main()
-except BrokenPipeError:
+except (BrokenPipeError, ConnectionResetError):
     sys.exit(0)

@@ -22,7 +22,7 @@ defmodule DSPex.Connection.Gate do
       {:ok, %{owner: owner} = wire} ->
         if Process.alive?(owner), do: {:ok, wire}, else: await_restart(dspex, deadline)
 
-      :connecting ->
+      {:connecting, _why} ->
         await_wire(dspex, deadline)
 
       {:error, error} ->
@@ -49,7 +49,12 @@ defmodule DSPex.Connection.Gate do
   end
 
   defp unavailable(dspex) do
-    Error.new(:unavailable, "the server of #{inspect(dspex)} did not become ready in the call's time")
+    message = "the server of #{inspect(dspex)} did not become ready in the call's time"
+
+    case OpenCalls.wire(dspex) do
+      {:connecting, why} when why != nil -> Error.new(:unavailable, "#{message}: it #{why}")
+      _ready_or_none -> Error.new(:unavailable, message)
+    end
   end
 
   # -- the connection's side -------------------------------------------------------------

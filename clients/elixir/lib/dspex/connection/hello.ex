@@ -23,7 +23,13 @@ defmodule DSPex.Connection.Hello do
       "notes" => options.notes,
       "require" => options.require
     }
+    |> put("tenant", options.tenant)
+    |> put("tenants", if(options.tenants != %{}, do: options.tenants))
   end
+
+  # Not said at all where there is nothing to say: a server of before knows no such field.
+  defp put(body, _field, nil), do: body
+  defp put(body, field, value), do: Map.put(body, field, value)
 
   # The user's function may ask a vault that is down: a failed start like any other, told
   # without what it raised, which may hold what nobody is to read.

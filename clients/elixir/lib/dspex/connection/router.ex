@@ -12,6 +12,7 @@ defmodule DSPex.Connection.Router do
           :wire => Wire.t(),
           :hello_id => OpenCalls.id() | nil,
           :closing_reason => String.t() | nil,
+          :leaving? => boolean(),
           :callers => Callers.t(),
           :callbacks => Callbacks.t(),
           optional(atom()) => term()
@@ -34,6 +35,16 @@ defmodule DSPex.Connection.Router do
       true ->
         body |> Envelope.decode() |> decoded(data)
     end
+  end
+
+  @doc """
+  The server takes no new calls, but those that it has may still end: nothing is lost by
+  waiting for the next one.
+  """
+  @spec leaving(data(), String.t()) :: data()
+  def leaving(data, why) do
+    OpenCalls.put_wire(data.options.name, {:connecting, "is leaving (#{why})"})
+    %{data | leaving?: true}
   end
 
   defp decoded({:ok, envelope, payload}, data), do: route(envelope, payload, data)
@@ -112,14 +123,17 @@ defmodule DSPex.Connection.Router do
 
   defp pass_on(%{kind: :note, method: method}, payload, data) do
     case {method, MessagePack.decode(payload)} do
-      {"system.closing", {:ok, %{"message" => message}}} when is_binary(message) ->
-        %{data | closing_reason: message}
+      {"system.closing", {:ok, %{"message" => message} = fields}} when is_binary(message) ->
+        closing(data, message, fields["code"])
 
       {_method, decoded} ->
         Notes.noted(data.options.name, method, decoded)
         data
     end
   end
+
+  defp closing(data, message, "draining"), do: leaving(%{data | closing_reason: message}, message)
+  defp closing(data, message, _code), do: %{data | closing_reason: message}
 
   # Where nobody is found the frame lost a race with a deadline or a cancel.
   defp settle(data, id, kind, meta, content) do

@@ -3,7 +3,7 @@ defmodule DSPex.MessagePack.Encoder do
   # Values to iodata. Refuses by throwing `{:refused, type, message}`, which
   # `DSPex.MessagePack` turns into an error.
 
-  alias DSPex.{Binary, Decimal, FunctionReference, Tagged, Tensor}
+  alias DSPex.{Binary, Decimal, FunctionReference, Prediction, Tagged, Tensor}
 
   @max_depth 64
   @max_big_integer_bytes 4096
@@ -145,6 +145,8 @@ defmodule DSPex.MessagePack.Encoder do
       do: tagged(tag, value, depth),
       else: refuse("a tag is a string of 1 to 64 bytes, not #{inspect(tag)}")
   end
+
+  defp struct(Prediction, prediction, depth), do: pack(Prediction.to_wire(prediction), depth)
 
   defp struct(_module, value, _depth), do: unencodable(value)
 

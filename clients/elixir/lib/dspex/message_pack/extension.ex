@@ -58,7 +58,7 @@ defmodule DSPex.MessagePack.Extension do
   defp tagged("time", text) when is_binary(text), do: time(text)
   defp tagged("datetime", text) when is_binary(text), do: naive(text)
   defp tagged("tuple", members) when is_list(members), do: {:ok, List.to_tuple(members)}
-  defp tagged("set", members) when is_list(members), do: {:ok, MapSet.new(members)}
+  defp tagged("set", members) when is_list(members), do: set(members)
   defp tagged("pairs", pairs) when is_list(pairs), do: pairs(pairs)
   defp tagged("duration", number) when is_integer(number), do: keep("duration", number)
   defp tagged("uuid", text) when is_binary(text), do: if(text =~ @uuid, do: keep("uuid", text))
@@ -77,6 +77,11 @@ defmodule DSPex.MessagePack.Extension do
   # The same with a date in front; an offset is against the protocol here.
   defp naive(text) do
     if text =~ ~r/(Z|[+-]\d\d:?\d\d)\z/ and text =~ "T", do: nil, else: NaiveDateTime.from_iso8601(text)
+  end
+
+  defp set(members) do
+    set = MapSet.new(members)
+    if MapSet.size(set) == length(members), do: {:ok, set}
   end
 
   defp pairs(pairs) do

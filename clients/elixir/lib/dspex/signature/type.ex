@@ -13,6 +13,8 @@ defmodule DSPex.Signature.Type do
     date: "date",
     datetime: "datetime",
     time: "time",
+    duration: "duration",
+    uuid: "uuid",
     decimal: "decimal",
     any: "any",
     map: "dict",
@@ -22,7 +24,10 @@ defmodule DSPex.Signature.Type do
     file: "file",
     history: "history",
     code: "code",
-    reasoning: "reasoning"
+    reasoning: "reasoning",
+    document: "document",
+    citations: "citations",
+    tool_calls: "tool_calls"
   }
 
   @expected "one of #{@plain |> Map.keys() |> Enum.sort() |> Enum.map_join(", ", &inspect/1)}, {:list, type}, " <>

@@ -7,8 +7,8 @@ defmodule DSPex.Test.Recording do
   alias DSPex.{Envelope, Error, MessagePack}
 
   @unrecorded ~w(system.hello system.ping system.goodbye)
-  # What differs from run to run.
-  @asked ~w(program version)
+  # Not what differs from run to run, such as times and write_id.
+  @asked ~w(program version tag session)
 
   @typedoc "A call and how it was answered."
   @type exchange :: {key :: term(), [{Envelope.kind(), Envelope.meta(), term()}]}

@@ -1,0 +1,34 @@
+defmodule DSPex.Options.Stored do
+  @moduledoc false
+  # The options of calls about stored programs and sessions: what each must be, and in words.
+
+  alias DSPex.Name
+
+  @ttl_ms 1_000..31_536_000_000
+
+  @spec rule(atom(), term()) :: {boolean(), String.t()}
+  def rule(key, value) when key in [:program, :session, :write_id], do: {Name.id?(value), Name.id()}
+  def rule(:tag, value), do: {Name.tag?(value), Name.tag()}
+
+  def rule(:tags, value),
+    do: {is_list(value) and Enum.all?(value, &Name.tag?/1), "a list of tags, each #{Name.tag()}"}
+
+  def rule(:note, value), do: {is_binary(value), "a string"}
+  def rule(:limit, value), do: {is_integer(value) and value in 1..1_000, "an integer from 1 to 1000"}
+  def rule(:prefix, value), do: {is_binary(value), "a string that ids begin with"}
+  def rule(:after, value), do: {is_nil(value) or is_binary(value), "`next` of a page"}
+
+  def rule(:before, value),
+    do: {is_nil(value) or (is_integer(value) and value > 0), "`next` of a page of versions"}
+
+  def rule(:sort, value), do: {value in [:program, :created, :updated], "one of :program, :created, :updated"}
+  def rule(:descending, value), do: {is_boolean(value), "a boolean"}
+  def rule(:format, value), do: {value in [:dspex, :dspy], "one of :dspex, :dspy"}
+  def rule(:versions, value), do: {value in [:one, :all], ":one or :all"}
+
+  def rule(:ttl, value),
+    do: {is_integer(value) and value in @ttl_ms, "milliseconds from #{@ttl_ms.first} to #{@ttl_ms.last}"}
+
+  # What is in them is checked, by name, where they are used.
+  def rule(key, _value) when key in [:module, :spec, :state], do: {true, "anything"}
+end
