@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from tests.support.servers import PREDICT, info, serving
+from tests.support.servers import PREDICT, info, serving, wait_for
 
 from dspex_pool.client import Client
 from dspex_protocol import DSPexError
@@ -79,6 +79,7 @@ async def test_the_end_of_a_call_cancels_its_callback() -> None:
         return ""
 
     async with serving(functions={"answer": answer}, lms=LMS) as client:
+        await wait_for(client, lambda now: now["ready_workers"] > 0)
         with pytest.raises(DSPexError) as failure:
             await client.predict(PREDICT, {"question": "?"}, deadline_ms=2000)
         assert "deadline" == failure.value.code
@@ -97,3 +98,60 @@ async def test_a_function_that_raises_fails_the_prediction() -> None:
             await client.predict(PREDICT, {"question": "?"})
         assert "function_failed" == failure.value.code
         assert 0 == (await info(client))["worker_deaths"]
+
+
+AGENT = {
+    "module": "ReAct",
+    "signature": "question -> answer",
+    "options": {"tools": [{"name": "lookup", "args": {"key": {"type": "string"}}}], "max_iters": 3},
+}
+BEST = {
+    "module": "BestOfN",
+    "options": {"module": PREDICT, "N": 3, "reward_fn": "reward", "threshold": 2.0},
+}
+
+
+@pytest.mark.slow
+async def test_tools_and_rewards_are_functions_of_the_host() -> None:
+    """Many at once, on the event loop and in threads; each call has its own answers."""
+    seen: list[str] = []
+    model = {"default": {"model": "host/model"}}
+
+    async def lookup(key: str) -> str:
+        seen.append(key)
+        await asyncio.sleep(0.001)
+        return f"value of {key}"
+
+    async def reward(inputs: dict[str, object], prediction: object) -> float:
+        await asyncio.sleep(0.001)
+        return 1.0
+
+    async def answer(model: str, messages: list[dict[str, str]], config: object) -> str:
+        prompt = messages[-1]["content"]
+        if "next_tool_name" not in messages[0]["content"]:
+            return "[[ ## reasoning ## ]]\nseen\n\n[[ ## answer ## ]]\nyes\n\n[[ ## completed ## ]]"
+        done = "value of k" in prompt
+        name, args = ("finish", "{}") if done else ("lookup", '{"key": "k"}')
+        return (
+            f"[[ ## next_thought ## ]]\nt\n\n[[ ## next_tool_name ## ]]\n{name}\n\n"
+            f"[[ ## next_tool_args ## ]]\n{args}\n\n[[ ## completed ## ]]"
+        )
+
+    functions: dict[str, Callable[..., object]] = {"lookup": lookup, "reward": reward, "model": answer}
+    async with serving("--workers", "2", functions=functions, lms=model) as client:
+        agents = [client.predict(AGENT, {"question": "?"}) for _ in range(20)]
+        best = [client.predict(BEST, {"question": "?"}) for _ in range(20)]
+        predictions = await asyncio.gather(*agents, *best)
+    assert ["yes"] * 40 == [prediction["answer"] for prediction in predictions]
+    assert ["k"] * 20 == seen
+
+
+@pytest.mark.slow
+async def test_a_function_that_the_host_does_not_offer_is_named() -> None:
+    """Before anything runs, with those that it does offer."""
+    functions: dict[str, Callable[..., object]] = {"other": str}
+    async with serving("--workers", "1", functions=functions, lms=LMS) as client:
+        with pytest.raises(DSPexError, match="'lookup'") as refused:
+            await client.predict(AGENT, {"question": "?"})
+    assert "unknown_function" == refused.value.code
+    assert "one of: other" == refused.value.details["expected"]

@@ -121,12 +121,20 @@ async def raw_server() -> AsyncGenerator[asyncio.subprocess.Process]:
         await process.wait()
 
 
+async def until_it_speaks(stdin: asyncio.StreamWriter, stdout: asyncio.StreamReader) -> None:
+    """Wait until it refuses a call: one that still imports when its client goes is killed for that."""
+    stdin.write(encode(CALL, 1, "system.ping", {}, NIL))
+    length = await stdout.readexactly(4)
+    await stdout.readexactly(int.from_bytes(length, "big"))
+
+
 @pytest.mark.parametrize("vector", CLOSING_STREAMS, ids=lambda vector: vector["id"])
 async def test_broken_framing_closes(vector: Vector) -> None:
     """The server says why, answers no more, and ends by itself."""
     async with raw_server() as process:
         assert process.stdin is not None
         assert process.stdout is not None
+        await until_it_speaks(process.stdin, process.stdout)
         process.stdin.write(read_bytes(vector))
         process.stdin.close()
         frames = split(await process.stdout.read())

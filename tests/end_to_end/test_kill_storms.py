@@ -11,14 +11,15 @@ from itertools import count as numbers
 from random import Random
 
 import pytest
+from tests.support.anatomy import holdings, zygotes
 from tests.support.reference import Reference
 from tests.support.servers import PREDICT, count, has_ready, info, serving, wait_for, workers
-from tests.support.survivors import is_alive
 
 from dspex_pool.client import Client
+from dspex_protocol import DSPexError
 
 KILLS = count("kills", 300)
-ZYGOTE_KILLS = count("zygote_kills", 20)
+ZYGOTE_KILLS = count("zygote_kills", 100)
 CALLERS = 8
 QUESTIONS = [f"question {number}" for number in range(40)]
 
@@ -28,6 +29,7 @@ class Traffic:
 
     Attributes:
         right: Calls that gave what they should.
+        poisoned: Calls that were refused since two or three workers had died under them.
         wrong: What else came.
     """
 
@@ -37,6 +39,7 @@ class Traffic:
         self._nonces = numbers()
         self._progress = asyncio.Condition()
         self.right = 0
+        self.poisoned = 0
         self.wrong: list[object] = []
 
     @asynccontextmanager
@@ -52,9 +55,13 @@ class Traffic:
 
     async def more(self, number: int) -> None:
         """Wait until that many further calls have ended."""
-        wanted = self.right + len(self.wrong) + number
+        wanted = self._ended + number
         async with self._progress:
-            await self._progress.wait_for(lambda: self.right + len(self.wrong) >= wanted)
+            await self._progress.wait_for(lambda: self._ended >= wanted)
+
+    @property
+    def _ended(self) -> int:
+        return self.right + self.poisoned + len(self.wrong)
 
     async def _call_on(self) -> None:
         while self._going:
@@ -64,7 +71,10 @@ class Traffic:
         try:
             expected, given = await call
         except Exception as reason:
-            self.wrong.append(reason)
+            if isinstance(reason, DSPexError) and reason.code == "poisoned":
+                self.poisoned += 1
+            else:
+                self.wrong.append(reason)
         else:
             if expected == given:
                 self.right += 1
@@ -105,8 +115,8 @@ async def kill_random_worker(client: Client, random: Random) -> None:
 async def test_random_kills_of_workers_lose_nothing(expected: list[object]) -> None:
     """Workers die at random moments, ready or starting; every call gives its own right result.
 
-    A kill waits for calls, not for time: three deaths under one call are `poisoned`, which
-    is right but would say nothing here.
+    A kill waits for calls, not for time: two deaths under one call are `poisoned`, which is
+    right, and now and then cannot be avoided, but must not be the rule.
     """
     random = Random(1)
     async with serving(limit_s=600) as client:
@@ -117,45 +127,48 @@ async def test_random_kills_of_workers_lose_nothing(expected: list[object]) -> N
                 await kill_random_worker(client, random)
                 await traffic.more(random.randint(2 * CALLERS, 5 * CALLERS))
         assert [] == traffic.wrong
+        assert traffic.poisoned <= KILLS / 20
         assert KILLS * 2 * CALLERS <= traffic.right
         snapshot = await wait_for(client, has_ready(2))
-        assert KILLS * 0.9 <= snapshot["worker_deaths"] <= KILLS  # a victim may have been dead already
+        # A victim may have been dead already, or not ready yet, which is no death of a worker.
+        assert KILLS * 0.6 <= snapshot["worker_deaths"] <= KILLS
         assert (0, 0) == (snapshot["waiting"], snapshot["open_bytes"])
         assert 0 == client.strays
 
 
 @pytest.mark.slow
 async def test_kills_of_the_zygote_harm_nobody(expected: list[object]) -> None:
-    """Zygotes die under load, each with a worker to replace: calls go on, and the next zygote replaces it."""
+    """Zygotes die under load, ready or starting, and workers with them: the next one replaces both.
+
+    Three in a row that were not ready would be given up, so of three kills two meet a zygote
+    that starts. That is also three times as fast: getting ready takes a second.
+    """
+    random = Random(3)
     async with serving(limit_s=600) as client:
         await wait_for(client, has_ready(2))
         traffic = Traffic(client, expected)
         async with traffic.running():
-            for number in range(ZYGOTE_KILLS):
-                (zygote,) = await zygotes(client)
-                os.kill(zygote, signal.SIGKILL)
-                await kill_random_worker(client, Random(number))
-                await traffic.more(2 * CALLERS)
-                # Only a zygote that is ready can have replaced the worker.
-                await wait_for(client, lambda now, n=number: now["restarts"] > n and has_ready(2)(now))  # type: ignore[misc]
+            victim = 0
+            for kill in range(ZYGOTE_KILLS):
+                victim = await next_zygote(client, victim)
+                if kill % 3 != 0:
+                    await asyncio.sleep(random.uniform(0, 0.1))  # somewhere in its imports
+                os.kill(victim, signal.SIGKILL)
+                if kill % 3 == 0:
+                    await kill_random_worker(client, random)
+                if kill % 3 == 2:  # only a zygote that is ready can replace the worker
+                    await wait_for(client, lambda now, n=kill // 3: now["restarts"] > n and has_ready(2)(now))  # type: ignore[misc]
+                await traffic.more(CALLERS)
         assert [] == traffic.wrong
-        assert "zygote" == (await wait_for(client, has_ready(2)))["spawning"]
+        snapshot = await wait_for(client, has_ready(2))
+        assert ("zygote", (ZYGOTE_KILLS + 2) // 3) == (snapshot["spawning"], snapshot["worker_deaths"])
 
 
-async def zygotes(client: Client) -> list[int]:
-    """The supervisor's children that are no workers."""
-    snapshot = await info(client)
-    own = {worker["pid"] for worker in snapshot["workers"]}
-    path = f"/proc/{snapshot['pid']}/task/{snapshot['pid']}/children"
-    with open(path) as listed:
-        return [pid for pid in map(int, listed.read().split()) if pid not in own and is_zygote(pid)]
-
-
-def is_zygote(pid: int) -> bool:
-    """Whether a process was started as one and is alive."""
-    with suppress(OSError), open(f"/proc/{pid}/cmdline") as line:
-        return "zygote" in line.read() and is_alive(pid)
-    return False
+async def next_zygote(client: Client, last: int) -> int:
+    """The pid of the zygote that follows the last one."""
+    while last in (found := await zygotes(client)) or not found:
+        await asyncio.sleep(0.01)
+    return found[0]
 
 
 @pytest.mark.slow
@@ -166,16 +179,9 @@ async def test_replacing_workers_leaks_no_descriptor(expected: list[object]) -> 
         await wait_for(client, has_ready(2))
         await kill_random_worker(client, random)
         await wait_for(client, lambda snapshot: snapshot["restarts"] == 1 and has_ready(2)(snapshot))
-        before = await resources(client)
+        supervisor = (await info(client))["pid"]
+        before = holdings(supervisor)
         for restarts in range(2, count("replacements", 50) + 2):
             await kill_random_worker(client, random)
             await wait_for(client, lambda now, n=restarts: now["restarts"] == n and has_ready(2)(now))  # type: ignore[misc]
-        assert before == await resources(client)
-
-
-async def resources(client: Client) -> tuple[int, int, int]:
-    """Descriptors, threads and children of the supervisor."""
-    pid = (await info(client))["pid"]
-    with open(f"/proc/{pid}/task/{pid}/children") as listed:
-        children = len(listed.read().split())
-    return len(os.listdir(f"/proc/{pid}/fd")), len(os.listdir(f"/proc/{pid}/task")), children
+        assert before == holdings(supervisor)
