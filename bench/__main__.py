@@ -11,8 +11,10 @@ from pathlib import Path
 
 import dspy
 
-from .cases import CASES, Figures
+from . import cases, pool_cases, program_cases, store_cases
+from .cases import Figures
 
+CASES = cases.CASES | pool_cases.CASES | store_cases.CASES | program_cases.CASES
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 AIMS = {
@@ -25,6 +27,14 @@ AIMS = {
     ("waiting_for_models", "per_s"): ">= 1,000",
     ("waiting_for_models", "p99_ms"): "< 300",
     ("replacement", "max_ms"): "< 100",
+    ("recycle", "p99_ratio_2000"): "<= 1.5",
+    ("recycle", "p99_ratio_200"): "<= 1.5",
+    ("fairness", "ratio"): "<= 1.5",
+    ("stored_write", "normal_p50_ms"): "< 1",
+    ("new_version", "switch_p50_ms"): "< 5",
+    ("worker_state", "record_in_ms"): "< 2",
+    ("worker_state", "record_out_ms"): "< 2",
+    ("worker_state", "switch_ms"): "< 5",
 }
 
 

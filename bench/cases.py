@@ -79,13 +79,13 @@ async def predict_against_plain() -> Figures:
         "plain_async_per_s": median(ours),
         "plain_sync_per_s": median(sync),
         "plain_dspys_lm_per_s": median(dspys),
-        "ratio_to_async": _ratio(bridge, ours),
-        "ratio_to_sync": _ratio(bridge, sync),
-        "ratio_to_dspys_lm": _ratio(bridge, dspys),
+        "ratio_to_async": ratio(bridge, ours),
+        "ratio_to_sync": ratio(bridge, sync),
+        "ratio_to_dspys_lm": ratio(bridge, dspys),
     }
 
 
-def _ratio(ones: list[float], others: list[float]) -> float:
+def ratio(ones: list[float], others: list[float]) -> float:
     """The median of the rounds' ratios: a machine that is slow for a while slows both sides."""
     return median(one / other for one, other in zip(ones, others, strict=True))
 
@@ -123,8 +123,8 @@ async def against_web() -> Figures:
         "bridge_per_s": median(bridge),
         "web_per_s": median(web["ours"]),
         "web_dspys_lm_per_s": median(web["dspy"]),
-        "ratio": _ratio(bridge, web["ours"]),
-        "ratio_to_dspys_lm": _ratio(bridge, web["dspy"]),
+        "ratio": ratio(bridge, web["ours"]),
+        "ratio_to_dspys_lm": ratio(bridge, web["dspy"]),
         "bridge_p99_ms": median(bridge_p99),
         "web_p99_ms": median(web_p99["ours"]),
         "web_dspys_lm_p99_ms": median(web_p99["dspy"]),

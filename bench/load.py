@@ -1,4 +1,4 @@
-"""Closed-loop load on a server: so many calls outstanding, latencies noted, little else.
+"""Load on a server: so many calls outstanding or so many a second, latencies noted, little else.
 
 Client.call would spend as much on futures as the server spends on the call; here a reply
 is handled in its callback and the next call goes out in the same write.
@@ -77,6 +77,11 @@ class Load:
         self._sent_at_s[call_id] = perf_counter()
         self._link.send(encode(CALL, call_id, self._method, self._meta, self._payload(number)))
 
+    def _follow(self) -> None:
+        """One has ended: another takes its place."""
+        if self._sent < self._total:
+            self._send()
+
     def _take(self, bodies: list[bytes | Oversized]) -> None:
         now_s = perf_counter()
         for body in bodies:
@@ -88,8 +93,53 @@ class Load:
                 return
             if envelope.kind == REPLY:
                 self.latencies_s.append(now_s - self._sent_at_s.pop(envelope.id))
-                if self._sent < self._total:
-                    self._send()
+                self._follow()
         self._link.flush()
         if len(self.latencies_s) == self._total and not self._done.done():
             self._done.set_result(None)
+
+
+class PacedLoad(Load):
+    """Runs `total` calls, so many a second whatever becomes of them.
+
+    A latency counts from the moment when the call was due: calls that a pause held up count
+    as late, which a load that waits for answers would never have made.
+
+    Args:
+        rate_per_s: Calls per second.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        method: str,
+        meta: Meta,
+        payload: Callable[[int], bytes],
+        total: int,
+        rate_per_s: float,
+    ) -> None:
+        super().__init__(client, method, meta, payload, total, outstanding=0)
+        self._rate_per_s = rate_per_s
+        self._pacing: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Run all calls; raises what the first FAIL says."""
+        self._pacing = asyncio.ensure_future(self._pace())
+        try:
+            await super().run()
+        finally:
+            self._pacing.cancel()
+
+    async def _pace(self) -> None:
+        began_s = perf_counter()
+        for number in range(self._total):
+            due_s = began_s + number / self._rate_per_s
+            if (ahead_s := due_s - perf_counter()) > 0:
+                self._link.flush()
+                await asyncio.sleep(ahead_s)
+            self._send()
+            self._sent_at_s[self.FIRST_ID + number] = due_s
+        self._link.flush()
+
+    def _follow(self) -> None:
+        """The next call comes when it is due."""

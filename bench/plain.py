@@ -19,16 +19,12 @@ import time
 import dspy
 
 from dspex_bridge.answering import AsyncEngine, Engine
+from dspex_bridge.host_functions import HostFunctions
 from dspex_bridge.lms import LanguageModels
 from dspex_bridge.sim import SimModel, SimOptions, SimSource
 from dspex_protocol import LMConfig
 
 SIGNATURE = "question -> answer"
-
-
-async def no_host(function: str, args: object) -> object:
-    """There is no host here."""
-    raise LookupError(function)
 
 
 def instant_lm(kind: str) -> dspy.LM:
@@ -40,8 +36,8 @@ def instant_lm(kind: str) -> dspy.LM:
     if kind == "dspy":
         source = SimSource(SimModel(SimOptions()), None)
         return dspy.LM("sim/bench", cache=False, engine=Engine(source), async_engine=AsyncEngine(source))
-    models = LanguageModels(no_host, asyncio.get_running_loop())
-    models.configure({"default": LMConfig(model="sim/bench")}, {}, [])
+    models = LanguageModels(HostFunctions())
+    models.configure({"default": LMConfig(model="sim/bench")}, {})
     return models.get(None)
 
 

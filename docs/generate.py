@@ -9,8 +9,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
+from dspex_bridge.modules import Catalog
+from dspex_bridge.records import DSPY_VERSION
 from dspex_pool.config import describe_settings
 from dspex_protocol.errors import CODES, Fault
 
@@ -54,17 +56,80 @@ def settings_page() -> str:
 def _settings_lines() -> Iterator[str]:
     yield "# Settings"
     yield ""
-    yield "Every setting of `dspex serve`: a flag, or an environment variable; the flag wins."
+    yield "Every setting of `dspex serve`: a flag, an environment variable or a key in a file."
+    yield "A flag goes before the environment, the environment before the file, the file before the default."
     yield "This page is generated from `dspex_pool/config.py` by `make docs`."
     yield "`dspex config` prints those in effect and where each came from."
-    yield from ("", "| flag | variable | type | default | what and why |", "|---|---|---|---|---|")
+    yield ""
+    yield "The file is TOML, named by `--config-file PATH` or `DSPEX_CONFIG_FILE`; there is none by default."
+    yield "Its keys are the settings' names, and its values are typed:"
+    yield from ("", "```toml", "workers = 4", "grace_s = 0.5", "zygote = true", 'lm = "openai/gpt-4o-mini"')
+    yield "```"
+    yield from (
+        "",
+        "| key | flag and variable | type | unit | default | what and why |",
+        "|---|---|---|---|---|---|",
+    )
     for row in describe_settings():
-        default = "" if row["default"] == "" else f"`{row['default']}`"
-        yield f"| `{row['flag']}` | `{row['variable']}` | {row['type']} | {default} | {row['why']} |"
+        default = "" if row["default"] in ("", None) else f"`{row['default']}`"
+        names = f"`{row['name']}` | `{row['flag']}` `{row['variable']}`"
+        yield f"| {names} | {row['type']} | {row['unit']} | {default} | {row['why']} |"
+
+
+_ELSEWHERE: Final[Mapping[str, str]] = {
+    "majority": "the module `Majority`, around any module",
+    "Tool": "the option `tools`, of host functions",
+    "Parallel": "not here yet: make the calls at once, the pool runs them beside each other",
+    "KNN": "not here yet: it needs an embedder, which is to come with retrieval",
+}
+"""Public names of `dspy.predict` that are no modules, and where what they do is to be found."""
+
+
+def modules_page() -> str:
+    """docs/modules.md: every module of the installed DSPy, and how far it can be used."""
+    return "\n".join(_modules_lines()) + "\n"
+
+
+def _modules_lines() -> Iterator[str]:
+    rows = Catalog().describe()
+    available = [row for row in rows if row["available"]]
+    yield "# DSPy's modules"
+    yield ""
+    yield f"What DSPy {DSPY_VERSION} has for predictions, and how far it can be used from outside Python."
+    yield "This page is generated from the installed DSPy by `make docs`; `system.describe` tells the same."
+    yield "Section 7.2 of [protocol.md](protocol.md) says how tools, rewards and inner modules are given;"
+    yield "`examples/agent.exs` and `examples/agent.py` show it."
+    yield ""
+    yield f"{len(available)} of {len(rows)} modules can be used."
+    yield "*Thread* says that DSPy has no async form of it: a call then takes a thread of its worker."
+    yield from ("", "| module | what it does | options (**required**) | |", "|---|---|---|---|")
+    for row in available:
+        thread = "" if row["async"] else "thread"
+        yield f"| `{row['name']}` | {row['doc']} | {_options_cell(row)} | {thread} |"
+    yield from ("", "## Options", "", "| option | type | what it does |", "|---|---|---|")
+    options = {name: told for row in available for name, told in _options(row).items()}
+    for name, told in sorted(options.items(), key=lambda item: item[0].lower()):
+        yield f"| `{name}` | {told['type']} | {told['doc']} |"
+    yield from ("", "## Gaps, and what is elsewhere", "", "| name | why, or where |", "|---|---|")
+    for row in rows:
+        if not row["available"]:
+            yield f"| `{row['name']}` | not here yet: {row['reason']} |"
+    for name, where in _ELSEWHERE.items():
+        yield f"| `{name}` | {where} |"
+
+
+def _options(row: Mapping[str, object]) -> Mapping[str, Mapping[str, object]]:
+    return cast("Mapping[str, Mapping[str, object]]", row["options"])
+
+
+def _options_cell(row: Mapping[str, object]) -> str:
+    names = [f"**`{name}`**" if told["required"] else f"`{name}`" for name, told in _options(row).items()]
+    return ", ".join(names)
 
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "errors.md": errors_page,
+    "modules.md": modules_page,
     "settings.md": settings_page,
 }
 
