@@ -39,7 +39,7 @@ defmodule DSPex.PortTest do
 
   test "a server that cannot start leaves calls their own time", %{test: name} do
     faked(name, "exits")
-    assert {:error, %{type: :unavailable}} = DSPex.ping(name, nil, timeout: 100)
+    assert {:error, %{type: :unavailable}} = DSPex.ping(name, nil, timeout: 400)
   end
 
   test "a server that is mute is found out by silence", %{test: name} do
@@ -49,12 +49,12 @@ defmodule DSPex.PortTest do
 
   test "a server that never answers hello is replaced", %{test: name} do
     faked(name, "silent", handshake_timeout: 50)
-    assert {:error, %{type: :unavailable}} = DSPex.ping(name, nil, timeout: 150)
+    assert {:error, %{type: :unavailable}} = DSPex.ping(name, nil, timeout: 400)
   end
 
   test "text before the first frame ends in a time-out, not in a hang", %{test: name} do
     faked(name, "garbage", handshake_timeout: 100)
-    assert {:error, %{type: :unavailable}} = DSPex.ping(name, nil, timeout: 250)
+    assert {:error, %{type: :unavailable}} = DSPex.ping(name, nil, timeout: 400)
   end
 
   test "text between frames is found out by silence", %{test: name} do

@@ -127,7 +127,7 @@ defmodule DSPex.SocketTest do
     assert DSPex.ping(name, "leave") == {:ok, "leave"}
     leaving(name)
     task = Task.async(fn -> DSPex.echo(name, "for the next") end)
-    assert {:error, %{type: :unavailable, message: message}} = DSPex.ping(name, nil, timeout: 50)
+    assert {:error, %{type: :unavailable, message: message}} = DSPex.ping(name, nil, timeout: 300)
     assert message =~ "told to end"
     quit(server, path)
     listening(path, "echo")
