@@ -35,6 +35,7 @@ AIMS = {
     ("worker_state", "record_in_ms"): "< 2",
     ("worker_state", "record_out_ms"): "< 2",
     ("worker_state", "switch_ms"): "< 5",
+    ("worker_share", "added_to_dspy_alone"): "<= 0.1",
 }
 
 
