@@ -126,10 +126,14 @@ class Book:
         self.wrong: list[tuple[str, int, int]] = []
         self._moments = random.Random(seed)
         self._notes = numbers()
+        self._kills = self._acknowledged = 0
 
     async def write_until_killed(self, client: Client) -> None:
         writers = [asyncio.ensure_future(self._write_on(client, program)) for program in self.told]
         await asyncio.sleep(self._moments.random() * MOST_S)
+        self._kills += 1
+        while self._acknowledged <= 2 * self._kills * TASKS:  # on a machine that is busy with other things
+            await asyncio.sleep(0.01)
         await kill(client)
         await asyncio.gather(*writers)
 
@@ -138,6 +142,7 @@ class Book:
             note = f"{next(self._notes)}."
             try:
                 self.told[program][note] = await write(client, program, note)
+                self._acknowledged += 1
             except DSPexError as failure:
                 assert "connection_lost" == failure.code
                 self.unknown.append((program, note))
