@@ -18,6 +18,7 @@ from dspex_protocol.records import Doc, describe, read
 from . import failpoints
 from .calls import RunningCall
 from .documents import dump_document
+from .graphing import DescribeGraph, describe_graph
 from .host_functions import HostFunctions
 from .live import LiveProgram
 from .lms import LanguageModels
@@ -284,6 +285,12 @@ OPERATIONS: Final[dict[str, Operation]] = {
             parameters=Predict,
             run=predict,
             doc="Runs a program; with credit, streams its tokens and status.",
+        ),
+        Operation(
+            method="program.graph",
+            parameters=DescribeGraph,
+            run=describe_graph,
+            doc="What a program is made of: nodes and edges, or a drawing as Mermaid or SVG.",
         ),
         Operation(
             method="signature.describe",

@@ -43,6 +43,19 @@ class StoredProgram:
             self._content = self._builder.load(read_record(self._content))
         return self._content
 
+    def seen_by(self, builder: Builder) -> LiveProgram:
+        """The program for somebody who only looks at it, with other means; this stays as it is.
+
+        Args:
+            builder: Makes it where it has not been built yet.
+
+        Raises:
+            CallerError: as `live`.
+        """
+        if isinstance(self._content, LiveProgram):
+            return self._content
+        return builder.load(read_record(self._content))
+
 
 class ProgramCache:
     """The programs that this worker can run.

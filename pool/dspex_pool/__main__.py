@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "drain": "end a server when its open calls have ended",
     "doctor": "tell whether this machine can run DSPex, and what to do if not",
     "schema": "print every method with its parameters",
+    "graph": "draw what a program is made of, as Mermaid or SVG",
     "sim-lm": "serve offline models over an OpenAI-compatible HTTP endpoint",
     "state": "look at what a store holds, take it out and in, check and repair it",
     "config": "print the settings and where each came from",

@@ -288,6 +288,20 @@ defmodule DSPex do
   @spec delete!(t(), Programs.program(), options()) :: :ok
   defdelegate delete!(dspex, program, options \\ []), to: Programs
 
+  @doc """
+  What a program is made of: a `DSPex.Graph`, or with `format: :mermaid` or `:svg` a text that draws it.
+
+  `program` is a stored one (handle or id) or a spec. It need not be able to run: functions that
+  nobody offers do not matter.
+  """
+  @spec graph(t(), Program.t() | String.t() | Spec.source(), options()) ::
+          result(DSPex.Graph.t() | String.t())
+  def graph(dspex, program, options \\ []), do: DSPex.Graph.ask(dspex, program, options)
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec graph!(t(), Program.t() | String.t() | Spec.source(), options()) :: DSPex.Graph.t() | String.t()
+  def graph!(dspex, program, options \\ []), do: Error.bang(graph(dspex, program, options))
+
   # -- the server ------------------------------------------------------------------------
 
   @doc "Sends a value to the supervisor and back."
