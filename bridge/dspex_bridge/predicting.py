@@ -21,7 +21,7 @@ from .rows import Worker
 from .running import run_module
 from .sessions import Turn
 from .signatures import check_inputs, check_outputs
-from .streaming import run_streaming
+from .streaming import DEFAULT_EVENTS, Event, run_streaming
 from .tracing import steps_of
 from .usage import counting
 from .values import to_wire
@@ -42,10 +42,15 @@ class Predict:
     )
     adapter: Annotated[Literal["chat", "json", "xml"], Doc("how the prompt is written")] | None = None
     trace: Annotated[bool, Doc("whether the prediction has the steps that led to it")] = False
+    events: (
+        Annotated[list[Event], Doc("kinds of items that a stream has; default: token and status")] | None
+    ) = None
 
 
 async def predict(worker: Worker, call: RunningCall, what: Predict) -> object:
     """Run a program; with credit, stream it."""
+    if what.events is not None and not call.wants_items:
+        raise invalid_argument("events", "none, since the call has no credit for items", what.events)
     program = _program_of(worker, call, what)
     turn = None if call.session is None else Turn(worker.sessions, call.session, program, call.id)
     given = what.inputs if turn is None else turn.with_history(what.inputs)
@@ -63,7 +68,7 @@ async def predict(worker: Worker, call: RunningCall, what: Predict) -> object:
     extras = {"config": check_config(what.config)} if what.config else {}
     failpoints.passed("predict.begin")
     with counting(call.usage), dspy.context(**settings):
-        prediction = await _run(worker, call, running, {**inputs, **extras})
+        prediction = await _run(worker, call, running, {**inputs, **extras}, what.events)
     failpoints.passed("predict.done")
     outputs = dict(prediction.items())
     check_outputs(program.signature, outputs)
@@ -75,12 +80,17 @@ async def predict(worker: Worker, call: RunningCall, what: Predict) -> object:
 
 
 async def _run(
-    worker: Worker, call: RunningCall, program: LiveProgram, inputs: dict[str, object]
+    worker: Worker,
+    call: RunningCall,
+    program: LiveProgram,
+    inputs: dict[str, object],
+    events: list[Event] | None,
 ) -> dspy.Prediction:
     is_async = program.template.runs_async
     prediction: Any
     if call.wants_items:
-        prediction = await run_streaming(program.module, inputs, call.emit, is_async=is_async)
+        wanted = DEFAULT_EVENTS if events is None else events
+        prediction = await run_streaming(program.module, inputs, call.emit, events=wanted, is_async=is_async)
     else:
         prediction = await run_module(program.module, inputs, worker.threads, is_async=is_async)
     if prediction is None:

@@ -307,7 +307,7 @@ class Client:
     def stream(
         self, program: str | Mapping[str, object] | None, inputs: Mapping[str, object], **options: Any
     ) -> Stream:
-        """Run a program and stream its tokens and status."""
+        """Run a program and stream its tokens and status, or what `events` names."""
         payload, meta = prediction_call(program, inputs, options)
         return self.stream_call("program.predict", payload, **meta)
 

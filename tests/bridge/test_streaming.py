@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from dspex_bridge.answering import Answer, AnsweringLM, Question
 from dspex_bridge.fieldtext import ChatReader, JSONReader, Reader, XMLReader
+from dspex_bridge.mailbox import MAX_WAITING_CHARACTERS
 from dspex_bridge.sim import SimModel, SimOptions, SimSource
-from dspex_bridge.streaming import MAX_WAITING_CHARACTERS, run_streaming
+from dspex_bridge.streaming import run_streaming
 from dspex_protocol import DSPexError
 
 CHAT = dspy.ChatAdapter(use_json_adapter_fallback=False)

@@ -202,6 +202,14 @@ defmodule DSPex do
         %DSPex.Prediction{} = prediction -> IO.inspect(prediction.usage)
       end)
 
+  `events:` says which kinds of elements come before the prediction:
+
+  * `:token`: `DSPex.Token`, text of a field; one of the two that come unless told otherwise
+  * `:status`: `DSPex.Status`, the start and end of modules, models and tools; the other
+  * `:value`: `DSPex.PartialValue`, of fields that are no text what there is of them
+  * `:tool`: `DSPex.ToolEvent`, the tools that are called, and how that ended
+  * `:tool_arguments`: the same, with the arguments that the model gave
+
   Nothing happens before the first demand. Halting (`Enum.take/2`) cancels the call. A slow
   consumer slows the stream down and costs no memory: at most `credit:` (64) elements are
   under way. A failure raises `DSPex.Error`, also for wrong options.
@@ -220,9 +228,12 @@ defmodule DSPex do
             into: %{},
             do: {Atom.to_string(key), to_string(value)}
 
+      events = if options[:events], do: %{"events" => Enum.map(options.events, &to_string/1)}, else: %{}
+
       extra = if options[:trace], do: Map.put(extra, "trace", true), else: extra
       config = if options[:config], do: %{"config" => Map.new(options.config)}, else: %{}
-      {:ok, payload |> Map.merge(extra) |> Map.merge(config) |> Map.put("inputs", inputs), meta}
+      payload = payload |> Map.merge(extra) |> Map.merge(config) |> Map.merge(events)
+      {:ok, Map.put(payload, "inputs", inputs), meta}
     end
   end
 

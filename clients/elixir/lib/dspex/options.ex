@@ -8,7 +8,7 @@ defmodule DSPex.Options do
       "timeout: expected milliseconds from 1 to 86400000, got \\"soon\\""
       iex> {:error, error} = DSPex.Options.call(time_out: 5)
       iex> error.message
-      "time_out: expected one of adapter, config, credit, lane, lm, parent, priority, program, tenant, timeout, trace, got an unknown option"
+      "time_out: expected one of adapter, config, credit, events, lane, lm, parent, priority, program, tenant, timeout, trace, got an unknown option"
       iex> {:error, error} = DSPex.Options.instance([])
       iex> error.message
       "name: expected an atom, such as MyApp.DSPex, got nil"
@@ -22,7 +22,10 @@ defmodule DSPex.Options do
 
   # The keys of a call that only some functions take.
   @common ~w(lane parent priority tenant timeout)a
-  @extra ~w(adapter config credit lm program trace)a
+  @extra ~w(adapter config credit events lm program trace)a
+
+  # Kinds of elements of a stream.
+  @events ~w(token status tool tool_arguments value)
 
   # What nobody is to read in a log: kept inside of functions.
   @hidden ~w(env lms secrets)a
@@ -191,6 +194,9 @@ defmodule DSPex.Options do
   defp call_rule(:adapter, value), do: {to_text(value) in ~w(chat json xml), "one of :chat, :json, :xml"}
 
   defp call_rule(:trace, value), do: {is_boolean(value), "true or false"}
+
+  defp call_rule(:events, value),
+    do: {names?(value, @events), "a list of " <> Enum.map_join(@events, ", ", &":#{&1}")}
 
   defp call_rule(:lane, value),
     do: {to_text(value) in ~w(interactive batch control), "one of :interactive, :batch, :control"}

@@ -15,9 +15,12 @@ defmodule DSPex.Streaming do
       end
   """
 
-  alias DSPex.{Call, Error, Options, Prediction, Status, Token}
+  alias DSPex.{Call, Error, Options, PartialValue, Prediction, Status, Token, ToolEvent}
 
   @credit 64
+
+  @typedoc "What comes before the prediction; a map is of a kind that only a later server has."
+  @type element :: Token.t() | Status.t() | ToolEvent.t() | PartialValue.t() | map()
 
   @doc "Starts a streamed prediction whose elements come as messages to the calling process."
   @spec start(DSPex.t(), DSPex.program(), DSPex.inputs(), keyword()) :: {:ok, Call.t()} | {:error, Error.t()}
@@ -26,7 +29,7 @@ defmodule DSPex.Streaming do
   end
 
   defp start_call(dspex, program, inputs, options) do
-    with {:ok, options} <- Options.call(options, [:adapter, :config, :credit, :lm, :trace]),
+    with {:ok, options} <- Options.call(options, [:adapter, :config, :credit, :events, :lm, :trace]),
          {:ok, payload, meta} <- DSPex.prediction_request(program, inputs, options) do
       meta = Map.put(meta, "credit", Map.get(options, :credit, @credit))
       DSPex.open(dspex, "program.predict", payload, meta, options)
@@ -40,7 +43,7 @@ defmodule DSPex.Streaming do
   is a message too. To stop sooner, `DSPex.cancel/1` and wait for that end.
   """
   @spec handle(Call.t(), term()) ::
-          {:next, Token.t() | Status.t() | map(), Call.t()}
+          {:next, element(), Call.t()}
           | {:done, Prediction.t()}
           | {:error, Error.t()}
           | :other
@@ -86,7 +89,34 @@ defmodule DSPex.Streaming do
   defp element(other), do: other
 
   defp read(%{"type" => "token", "text" => text} = item) when is_binary(text) do
-    %Token{text: text, field: item["field"], predictor: item["predictor"], last?: item["last"] == true}
+    %Token{
+      text: text,
+      field: item["field"],
+      predictor: item["predictor"],
+      run: item["run"],
+      last?: item["last"] == true
+    }
+  end
+
+  defp read(%{"type" => "value", "value" => value} = item) do
+    %PartialValue{
+      field: item["field"],
+      value: value,
+      predictor: item["predictor"],
+      run: item["run"],
+      last?: item["last"] == true
+    }
+  end
+
+  defp read(%{"type" => "tool"} = item) do
+    %ToolEvent{
+      event: item["event"],
+      name: item["name"],
+      call: item["call"],
+      arguments: item["arguments"],
+      outcome: item["outcome"],
+      code: item["code"]
+    }
   end
 
   defp read(%{"type" => "status"} = item) do

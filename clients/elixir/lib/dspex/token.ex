@@ -2,15 +2,18 @@ defmodule DSPex.Token do
   @moduledoc """
   A piece of text of a prediction under way: what was added to an output field.
 
-  `field` and `predictor` are names; `last?` says that the field is complete.
+  `field` and `predictor` are names, `predictor` nil for one that is none of the program's.
+  `run` counts the runs of that predictor, such as the turns of an agent; `last?` says that the
+  field is complete.
   """
   @enforce_keys [:text]
-  defstruct [:text, :field, :predictor, last?: false]
+  defstruct [:text, :field, :predictor, :run, last?: false]
 
   @type t :: %__MODULE__{
           text: String.t(),
           field: String.t() | nil,
           predictor: String.t() | nil,
+          run: pos_integer() | nil,
           last?: boolean()
         }
 

@@ -4,7 +4,7 @@ defmodule DSPex.StreamTest do
 
   import DSPex.Instances
 
-  alias DSPex.{Error, Prediction, Status, Streaming, Tagged, Test, Token}
+  alias DSPex.{Error, PartialValue, Prediction, Status, Streaming, Tagged, Test, Token, ToolEvent}
 
   @moduletag :capture_log
 
@@ -33,6 +33,60 @@ defmodule DSPex.StreamTest do
     assert status == %Status{message: "Asking.", stage: "lm", event: "start", name: "sim"}
     assert token == %Token{text: "4", field: "answer", predictor: "self", last?: true}
     assert other == %{"type" => "later"}
+  end
+
+  test "values and tools have structs of their own, and runs are told apart", %{test: name} do
+    items = [
+      %{"type" => "tool", "event" => "start", "name" => "lookup", "call" => 1, "arguments" => %{"k" => 1}},
+      %{
+        "type" => "tool",
+        "event" => "end",
+        "name" => "lookup",
+        "call" => 1,
+        "outcome" => "error",
+        "code" => "x"
+      },
+      %{
+        "type" => "value",
+        "field" => "tags",
+        "value" => ["a"],
+        "predictor" => "p",
+        "run" => 2,
+        "last" => false
+      },
+      %{"type" => "value", "field" => "tags", "value" => nil, "predictor" => "p", "run" => 2, "last" => true},
+      %{
+        "type" => "token",
+        "text" => "4",
+        "field" => "answer",
+        "predictor" => "p",
+        "run" => 2,
+        "last" => false
+      }
+    ]
+
+    handled(name, fn _, _, _ -> {:stream, items, %{}} end)
+
+    assert Enum.take(DSPex.stream(name, "qa", %{}), 5) == [
+             %ToolEvent{event: "start", name: "lookup", call: 1, arguments: %{"k" => 1}},
+             %ToolEvent{event: "end", name: "lookup", call: 1, outcome: "error", code: "x"},
+             %PartialValue{field: "tags", value: ["a"], predictor: "p", run: 2},
+             %PartialValue{field: "tags", value: nil, predictor: "p", run: 2, last?: true},
+             %Token{text: "4", field: "answer", predictor: "p", run: 2}
+           ]
+  end
+
+  test "the kinds of elements that are wanted are sent, and are checked before", %{test: name} do
+    handled(name, fn _, payload, _ -> {:stream, [], %{"answer" => inspect(payload["events"])}} end)
+    ask = fn options -> name |> DSPex.stream("qa", %{}, options) |> Enum.to_list() end
+    assert [%{answer: ~s(["value", "tool"])}] = ask.(events: [:value, "tool"])
+    assert [%{answer: "nil"}] = ask.([])
+
+    assert_raise Error, ~r/events: expected a list of :token, :status, .*:words/, fn ->
+      ask.(events: [:words])
+    end
+
+    assert {:error, %{details: %{"field" => "events"}}} = DSPex.predict(name, "qa", %{}, events: [:token])
   end
 
   test "nothing is sent before the first demand", %{test: name} do

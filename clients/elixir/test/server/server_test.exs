@@ -199,6 +199,22 @@ defmodule DSPex.ServerTest do
     assert String.trim(Enum.join(tokens)) == last.answer
   end
 
+  test "a list grows member by member, and an agent's tools are told", %{dspex: dspex} do
+    signature = "question -> tags: list[str], count: int"
+    values = DSPex.stream(dspex, {"Predict", signature}, %{question: "?"}, lm: "streaming", events: [:value])
+    {values, [prediction]} = values |> Enum.to_list() |> Enum.split(-1)
+    assert [_ | _] = tags = for(%DSPex.PartialValue{field: "tags"} = value <- values, do: value)
+    assert List.last(tags).last? and List.last(tags).value == prediction.tags
+    assert for(%{field: "count", last?: true, value: count} <- values, do: count) == [prediction.count]
+
+    program = {:react, @signature, tools: [[name: "lookup", args: %{key: %{type: "string"}}]], max_iters: 3}
+    options = [lm: "agent", events: [:tool_arguments]]
+    events = dspex |> DSPex.stream(program, %{question: "k?"}, options) |> Enum.drop(-1)
+    assert [started, ended | _finish] = events
+    assert started == %DSPex.ToolEvent{event: "start", name: "lookup", call: 1, arguments: %{"key" => "k"}}
+    assert ended == %DSPex.ToolEvent{event: "end", name: "lookup", call: 1, outcome: "ok"}
+  end
+
   test "an Elixir function is the language model", %{dspex: dspex} do
     assert DSPex.predict!(dspex, {"Predict", @signature}, %{question: "hello"}, lm: "host").answer ==
              "from Elixir"
