@@ -9,13 +9,16 @@ completions, media), `AnsweringLM` goes to the source directly, with the same re
 from __future__ import annotations
 
 import itertools
+import json
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Literal, Protocol, cast
 
 import dspy
 from dspy.lm15 import (
+    FunctionTool,
     Message,
     Request,
     Response,
@@ -24,23 +27,43 @@ from dspy.lm15 import (
     StreamStartEvent,
     TextDelta,
     TextPart,
+    ToolCallDelta,
+    ToolCallPart,
     Usage,
 )
 from dspy.utils.exceptions import LMUnexpectedError
 
 from dspex_protocol.errors import DSPexError
 
+from .accounts import UNNAMED, Account
 from .content import Content, content_of, text_of
+from .recording import heard, is_recording, listening
 from .usage import RequestTimer, Tracker, current_usage
 
 
 @dataclass(frozen=True, slots=True)
+class OfferedTool:
+    """A tool that the model may want called; `parameters` is a JSON Schema."""
+
+    name: str
+    desc: str
+    parameters: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
-    """A request: role and content of each message, and the options that came with it."""
+    """A request: role and content of each message, and the options that came with it.
+
+    Attributes:
+        tools: Those that may be called now.
+        must_call: The model is to call one, and not to write.
+    """
 
     model: str
     messages: Sequence[tuple[str, Content]]
     config: Mapping[str, object] = field(default_factory=dict[str, object])
+    tools: Sequence[OfferedTool] = ()
+    must_call: bool = False
 
     @property
     def texts(self) -> list[tuple[str, str]]:
@@ -64,12 +87,27 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class WantedCall:
+    """A tool that a model wants called."""
+
+    id: str
+    name: str
+    args: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A whole answer; token counts where the source knows them."""
 
     text: str
     tokens_in: int | None = None
     tokens_out: int | None = None
+    calls: Sequence[WantedCall] = ()
+
+    @property
+    def finish_reason(self) -> Literal["tool_call", "stop"]:
+        """Why it ends, in DSPy's words."""
+        return "tool_call" if self.calls else "stop"
 
 
 class Source(Protocol):
@@ -97,23 +135,36 @@ _PLAIN_OPTIONS: Final = frozenset(("temperature", "max_tokens", "top_p", "stop",
 
 
 class CountingLM(dspy.LM):
-    """A `dspy.LM` that counts its requests and their time into the call's usage."""
+    """A `dspy.LM` that counts its requests, their time and their cost into the call's usage.
+
+    Attributes:
+        account: To whom they are put down; copies of an LM share it.
+    """
+
+    account: Account = UNNAMED
 
     def __call__(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
         """As `dspy.LM`."""
-        timer = RequestTimer()
-        try:
-            with dspy.context(usage_tracker=Tracker(dspy.settings.usage_tracker)):
-                return super().__call__(prompt, messages=messages, **kwargs)
-        finally:
-            timer.stop()
+        with self._counting():
+            return super().__call__(prompt, messages=messages, **kwargs)
 
     async def acall(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
         """As `dspy.LM`."""
-        timer = RequestTimer()
+        with self._counting():
+            return await super().acall(prompt, messages=messages, **kwargs)
+
+    def update_history(self, entry: Any) -> None:
+        """Take what only DSPy's history is told, and keep what would be kept."""
+        if heard(entry, self.account):
+            super().update_history(entry)
+
+    @contextmanager
+    def _counting(self) -> Generator[None]:
+        timer = RequestTimer(self.account)
+        tracker = Tracker(dspy.settings.usage_tracker, self.account)
         try:
-            with dspy.context(usage_tracker=Tracker(dspy.settings.usage_tracker)):
-                return await super().acall(prompt, messages=messages, **kwargs)
+            with listening(self.account), dspy.context(usage_tracker=tracker):
+                yield
         finally:
             timer.stop()
 
@@ -133,9 +184,9 @@ class AnsweringLM(CountingLM):
         try:
             if question is None:
                 return super().__call__(prompt, messages=messages, **kwargs)
-            timer = RequestTimer()
+            timer = RequestTimer(self.account)
             try:
-                return [_counted(self._source.ask(question))]
+                return [_counted(self._source.ask(question), self.account)]
             finally:
                 timer.stop()
         except LMUnexpectedError as wrapped:
@@ -147,9 +198,9 @@ class AnsweringLM(CountingLM):
         try:
             if question is None:
                 return await super().acall(prompt, messages=messages, **kwargs)
-            timer = RequestTimer()
+            timer = RequestTimer(self.account)
             try:
-                return [_counted(await self._source.aask(question))]
+                return [_counted(await self._source.aask(question), self.account)]
             finally:
                 timer.stop()
         except LMUnexpectedError as wrapped:
@@ -166,21 +217,22 @@ class AnsweringLM(CountingLM):
             or settings.usage_tracker is not None
             or self.callbacks
             or self.num_retries
+            or is_recording()
         ):
             return None
         config = {name: value for name, value in {**self.kwargs, **kwargs}.items() if value is not None}
         if not config.keys() <= _PLAIN_OPTIONS:
             return None
-        texts = [(message["role"], message["content"]) for message in messages]
-        if not all(type(content) is str for _, content in texts):
+        texts = [(message["role"], message["content"]) for message in messages if len(message) == 2]
+        if len(texts) != len(messages) or not all(type(content) is str for _, content in texts):
             return None
         return Question(self.model, texts, config)
 
 
-def _counted(answer: Answer) -> str:
+def _counted(answer: Answer, account: Account) -> str:
     usage = current_usage()
     if usage is not None and answer.tokens_in is not None:
-        usage.add_tokens(answer.tokens_in, answer.tokens_out or 0)
+        usage.add_tokens(answer.tokens_in, answer.tokens_out or 0, account)
     return answer.text
 
 
@@ -203,7 +255,7 @@ class Engine:
         """Answer in DSPy's stream events."""
         yield StreamStartEvent(id=_new_id(), model=request.model)
         for piece in self._source.stream(_question(request)):
-            yield _event(piece)
+            yield from _events(piece)
 
 
 class AsyncEngine:
@@ -220,7 +272,8 @@ class AsyncEngine:
         """Answer in DSPy's stream events."""
         yield StreamStartEvent(id=_new_id(), model=request.model)
         async for piece in self._source.astream(_question(request)):
-            yield _event(piece)
+            for event in _events(piece):
+                yield event
 
 
 _numbers = itertools.count()
@@ -230,18 +283,28 @@ def _new_id() -> str:
     return f"dspex-{os.getpid()}-{next(_numbers)}"
 
 
-def _event(piece: str | Answer) -> Any:
+def _events(piece: str | Answer) -> Iterator[Any]:
     if isinstance(piece, str):
-        return StreamDeltaEvent(delta=TextDelta(text=piece, part_index=0))
-    return StreamEndEvent(finish_reason="stop", usage=_usage(piece))
+        yield StreamDeltaEvent(delta=TextDelta(text=piece, part_index=0))
+        return
+    for at, call in enumerate(piece.calls, 1):
+        arguments = json.dumps(call.args)
+        yield StreamDeltaEvent(
+            delta=ToolCallDelta(input=arguments, part_index=at, id=call.id, name=call.name)
+        )
+    yield StreamEndEvent(finish_reason=piece.finish_reason, usage=_usage(piece))
 
 
 def _response(request: Request, answer: Answer) -> Response:
+    calls = [
+        ToolCallPart(id=call.id, name=call.name, input=cast("Any", dict(call.args))) for call in answer.calls
+    ]
+    texts = [TextPart(answer.text)] if answer.text or not calls else []
     return Response(
         id=_new_id(),
         model=request.model,
-        message=Message.assistant([TextPart(answer.text)]),
-        finish_reason="stop",
+        message=Message.assistant([*texts, *calls]),
+        finish_reason=answer.finish_reason,
         usage=_usage(answer),
     )
 
@@ -272,4 +335,23 @@ def _question(request: Request) -> Question:
     }
     if request.config.temperature is not None:
         config["temperature"] = request.config.temperature
-    return Question(request.model, messages, config)
+    choice = request.config.tool_choice
+    return Question(
+        request.model,
+        messages,
+        config,
+        tools=_offered(request),
+        must_call=choice is not None and choice.mode == "required",
+    )
+
+
+def _offered(request: Request) -> list[OfferedTool]:
+    choice = request.config.tool_choice
+    if choice is not None and choice.mode == "none":
+        return []
+    return [
+        OfferedTool(tool.name, tool.description or "", tool.parameters)
+        for tool in request.tools
+        if isinstance(tool, FunctionTool)
+        and (choice is None or not choice.allowed or tool.name in choice.allowed)
+    ]

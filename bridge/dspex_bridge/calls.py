@@ -15,6 +15,7 @@ from dspex_protocol import (
     FAIL,
     ITEM,
     NIL,
+    NOTE,
     REPLY,
     DSPexError,
     Meta,
@@ -252,6 +253,7 @@ class CallTable:
         except DSPexError as refusal:
             self.fail(call, refusal)
             return
+        self._tell_shares(call)
         if note is not None:
             self._send(note)
             failpoints.passed("checkpoint.sent")
@@ -271,7 +273,16 @@ class CallTable:
         """End a call with an error."""
         failure.maybe_executed = failure.maybe_executed or call.committed
         redact_failure(failure)
+        self._tell_shares(call)
         self._send(encode(FAIL, call.id, None, _outcome_meta(call), encode_failure(failure)))
+
+    def _tell_shares(self, call: RunningCall) -> None:
+        """How much of what the call spent was which language model's, where the answer cannot say it."""
+        shares = call.usage.split()
+        if shares is not None:
+            frame = encode(NOTE, 0, "lm.spent", {"call": call.id}, encode_value(shares))
+            if len(frame) - HEADER_BYTES <= self.max_frame_bytes:
+                self._send(frame)
 
 
 def _over() -> DSPexError:

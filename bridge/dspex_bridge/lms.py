@@ -10,25 +10,29 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final
 
-import dspy
 from dspy.clients.model_metadata import model_info
 from dspy.lm15 import AccessPolicy, OpenAIChatCompat, ProviderDefinition, register_provider
 
 from dspex_protocol.errors import DSPexError, describe_value, error, invalid_argument
 from dspex_protocol.handshake import LMConfig
-from dspex_protocol.records import read
+from dspex_protocol.records import Length, read
 
-from .answering import Answer, AnsweringLM, CountingLM, Question
+from .accounts import Account, account_of
+from .answering import Answer, AnsweringLM, CountingLM, Question, WantedCall
 from .credentials import secrets_in
+from .embedding import Endpoint, EndpointVectors, HostVectors, LiteLLMVectors, SimVectors, VectorSource
 from .failures import register_secret
 from .host_functions import HostFunctions
 from .sim import SimModel, SimOptions, SimSource
 
 DEFAULT: Final = "default"
 """The LM of calls that name none."""
+
+_OPENAI: Final = "https://api.openai.com/v1"
+_EMBEDDING_TIMEOUT_S: Final = 60.0  # for a batch, where the host says nothing
 
 # What configures DSPy's client rather than the provider: `options` must not reach it.
 _REFUSED_OPTIONS: Final = frozenset(
@@ -52,7 +56,8 @@ class LanguageModels:
         self._configs: dict[str, LMConfig] = {}
         self._secrets: dict[str, str] = {}
         self._offered: frozenset[str] = frozenset()
-        self._built: dict[str, dspy.LM] = {}
+        self._built: dict[str, CountingLM] = {}
+        self._embedders: dict[str, VectorSource] = {}
 
     def __repr__(self) -> str:
         return f"LanguageModels({', '.join(sorted(self._configs)) or 'none'})"
@@ -68,6 +73,7 @@ class LanguageModels:
             self._built.clear()
         for name in [name for name in self._built if self._configs[name] != lms.get(name)]:
             del self._built[name]
+        self._embedders.clear()
         for secret in secrets.values():
             register_secret(secret)
         for config in lms.values():
@@ -75,7 +81,7 @@ class LanguageModels:
                 register_secret(secret)
         self._configs, self._secrets, self._offered = dict(lms), dict(secrets), offered
 
-    def get(self, name: str | None, path: str = "lm") -> dspy.LM:
+    def get(self, name: str | None, path: str = "lm") -> CountingLM:
         """The LM of that name, or the default one.
 
         Args:
@@ -89,12 +95,39 @@ class LanguageModels:
         wanted = DEFAULT if name is None else name
         built = self._built.get(wanted)
         if built is None:
-            built = self._built[wanted] = self._build(wanted, self._config(wanted, path))
+            config = self._config(wanted, path)
+            if config.model_type == "embedding":
+                raise invalid_argument(path, f"a language model that writes; {wanted} makes vectors", wanted)
+            built = self._build(wanted, config)
+            built.account = account_of(wanted, config)
+            self._built[wanted] = built
         return built
 
-    def describe(self) -> list[dict[str, object]]:
-        """Name and model of each, for `lm.list`."""
-        return [{"name": name, "model": config.model} for name, config in sorted(self._configs.items())]
+    def embedder(self, name: str | None, path: str = "lm") -> tuple[VectorSource, Account]:
+        """What makes vectors under that name, or the default one; and to whom they are put down.
+
+        Raises:
+            DSPexError: as `get`.
+        """
+        wanted = DEFAULT if name is None else name
+        source = self._embedders.get(wanted)
+        config = self._config(wanted, path)
+        if source is None:
+            source = self._embedders[wanted] = self._build_embedder(wanted, config)
+        return source, account_of(wanted, config)
+
+    def config_of(self, name: str | None, path: str = "lm") -> LMConfig:
+        """How the LM of that name, or the default one, is configured.
+
+        Raises:
+            DSPexError: `unknown_lm`, or `lm_not_configured` where there is none at all.
+        """
+        return self._config(DEFAULT if name is None else name, path)
+
+    @property
+    def configs(self) -> Mapping[str, LMConfig]:
+        """All that are configured, by name."""
+        return self._configs
 
     def _config(self, name: str, path: str) -> LMConfig:
         config = self._configs.get(name)
@@ -113,7 +146,7 @@ class LanguageModels:
             details={"field": path, "expected": f"one of: {names}", "got": describe_value(name)},
         )
 
-    def _build(self, name: str, config: LMConfig) -> dspy.LM:
+    def _build(self, name: str, config: LMConfig) -> CountingLM:
         provider, _, model = config.model.partition("/")
         if provider == "sim":
             return self._build_sim(name, config)
@@ -121,13 +154,13 @@ class LanguageModels:
             return self._build_host(name, config, model)
         return self._build_client(name, config)
 
-    def _build_sim(self, name: str, config: LMConfig) -> dspy.LM:
+    def _build_sim(self, name: str, config: LMConfig) -> CountingLM:
         _refuse_address(name, config)
         options = read(SimOptions, config.options, f"lms.{name}.options")
         source = SimSource(SimModel(options), config.timeout_s)
         return AnsweringLM(config.model, source, **_common(config))
 
-    def _build_host(self, name: str, config: LMConfig, function: str) -> dspy.LM:
+    def _build_host(self, name: str, config: LMConfig, function: str) -> CountingLM:
         _refuse_address(name, config)
         if config.options:
             raise invalid_argument(f"lms.{name}.options", "no options for a host function", config.options)
@@ -135,10 +168,8 @@ class LanguageModels:
         source = HostSource(function, self._functions, config.timeout_s)
         return AnsweringLM(config.model, source, **_common(config))
 
-    def _build_client(self, name: str, config: LMConfig) -> dspy.LM:
-        for option in config.options:
-            if option in _REFUSED_OPTIONS:
-                raise invalid_argument(f"lms.{name}.options", "options of the provider only", option)
+    def _build_client(self, name: str, config: LMConfig) -> CountingLM:
+        _refuse_client_options(name, config)
         key = self._key(name, config)
         address = {"api_base": config.api_base, "api_key": key, "timeout": config.timeout_s}
         given: dict[str, Any] = {option: value for option, value in address.items() if value is not None}
@@ -151,6 +182,24 @@ class LanguageModels:
             raise invalid_argument(
                 f"lms.{name}", f"a model that DSPy can use ({reason})", config.model
             ) from None
+
+    def _build_embedder(self, name: str, config: LMConfig) -> VectorSource:
+        provider, _, model = config.model.partition("/")
+        if provider == "sim":
+            _refuse_address(name, config)
+            options = read(SimOptions, config.options, f"lms.{name}.options")
+            return SimVectors(config.model, SimSource(SimModel(options), config.timeout_s))
+        if provider == "host":
+            _refuse_address(name, config)
+            self._functions.require(model, f"lms.{name}.model", "host/")
+            return HostVectors(config.model, model, self._functions, config.timeout_s)
+        _refuse_client_options(name, config)
+        key = self._key(name, config)
+        if provider == "openai":
+            return EndpointVectors(_endpoint(name, config, key))
+        address = {"api_base": config.api_base, "api_key": key, "timeout": config.timeout_s}
+        given = {option: value for option, value in address.items() if value is not None}
+        return LiteLLMVectors(config.model, **given, **config.options)
 
     def _key(self, name: str, config: LMConfig) -> str | None:
         if config.api_key_env is not None and config.api_key_secret is not None:
@@ -181,15 +230,36 @@ def _common(config: LMConfig) -> dict[str, Any]:
     }
 
 
+def _refuse_client_options(name: str, config: LMConfig) -> None:
+    for option in config.options:
+        if option in _REFUSED_OPTIONS:
+            raise invalid_argument(f"lms.{name}.options", "options of the provider only", option)
+
+
+def _endpoint(name: str, config: LMConfig, key: str | None) -> Endpoint:
+    """Where an `openai/NAME` model has its vectors made: at OpenAI's, or at the address given."""
+    if key is None and config.api_base is None:
+        key = _found(name, "environment variable", "OPENAI_API_KEY", os.environ)
+    return Endpoint(
+        url=f"{(config.api_base or _OPENAI).rstrip('/')}/embeddings",
+        model=config.model.partition("/")[2],
+        provider="openai",
+        key=key,
+        timeout_s=config.timeout_s or _EMBEDDING_TIMEOUT_S,
+        retries=config.num_retries,
+        options=config.options,
+    )
+
+
 def _refuse_address(name: str, config: LMConfig) -> None:
     for option in ("api_base", "api_key_env", "api_key_secret"):
         if getattr(config, option) is not None:
             raise invalid_argument(
                 f"lms.{name}.{option}", f"nothing: {config.model} has no provider", "a value"
             )
-    if config.model_type != "chat":
+    if config.model_type not in ("chat", "embedding"):
         raise invalid_argument(
-            f"lms.{name}.model_type", f"chat: {config.model} has no other", config.model_type
+            f"lms.{name}.model_type", f"chat or embedding: {config.model} has no other", config.model_type
         )
 
 
@@ -221,12 +291,30 @@ def _routed(config: LMConfig, *, has_key: bool) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class _HostCall:
+    """A tool that it wants called."""
+
+    name: Annotated[str, Length(1, 64)]
+    args: dict[str, object] = field(default_factory=dict[str, object])
+    id: Annotated[str, Length(1, 256)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _HostAnswer:
     """What a host function may answer besides a string."""
 
-    text: str
+    text: str = ""
     tokens_in: int | None = None
     tokens_out: int | None = None
+    tool_calls: list[_HostCall] = field(default_factory=list[_HostCall])
+
+    def answer(self) -> Answer:
+        """As every source gives it."""
+        calls = [
+            WantedCall(call.id or f"call-{at}", call.name, call.args)
+            for at, call in enumerate(self.tool_calls, 1)
+        ]
+        return Answer(self.text, self.tokens_in, self.tokens_out, calls)
 
 
 class HostSource:
@@ -244,6 +332,12 @@ class HostSource:
             "messages": [{"role": role, "content": content} for role, content in question.messages],
             "config": dict(question.config),
         }
+        if question.tools:
+            args["tools"] = [
+                {"name": tool.name, "desc": tool.desc, "parameters": dict(tool.parameters)}
+                for tool in question.tools
+            ]
+            args["must_call"] = question.must_call
         return self._read(await self._functions.acall(self._function, args, self._timeout_s))
 
     def ask(self, question: Question) -> Answer:
@@ -267,11 +361,11 @@ class HostSource:
             return Answer(answer)
         if isinstance(answer, dict):
             try:
-                read_answer = read(_HostAnswer, answer, "answer")  # pyright: ignore[reportUnknownArgumentType]
-                return Answer(read_answer.text, read_answer.tokens_in, read_answer.tokens_out)
+                return read(_HostAnswer, answer, "answer").answer()  # pyright: ignore[reportUnknownArgumentType]
             except DSPexError as refusal:
                 raise self._misfit(str(refusal)) from None
-        raise self._misfit(f"expected a string or a map with text, got {describe_value(answer)}")
+        expected = "a string or a map with text or tool_calls"
+        raise self._misfit(f"expected {expected}, got {describe_value(answer)}")
 
     def _misfit(self, reason: str) -> Exception:
         return error(

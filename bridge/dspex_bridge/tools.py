@@ -112,15 +112,24 @@ def _read_tool(value: object, path: str, functions: HostFunctions) -> tuple[dspy
     if isinstance(value, dict) and "name" not in value:
         raise missing(f"{path}.name", "a name")
     description = read(ToolDescription, value, path)
-    if not description.name.isidentifier() or description.name.startswith("_"):
-        raise invalid_argument(f"{path}.name", "an identifier that does not start with '_'", description.name)
-    if len(description.args) > MAX_ARGUMENTS:
-        raise invalid_argument(f"{path}.args", f"at most {MAX_ARGUMENTS} arguments", description.args)
-    for name, schema in description.args.items():
-        _check_schema(name, schema, f"{path}.args.{name}")
+    check_tool(description.name, description.args, path)
     function = HostTool(description, functions)
     functions.require(function.function, f"{path}.function")
     return _tool(description, function), function.function
+
+
+def check_tool(name: str, args: Mapping[str, object], path: str) -> None:
+    """Check a tool's name, and the JSON Schemas of its arguments.
+
+    Raises:
+        CallerError: `invalid_argument` naming the part.
+    """
+    if not name.isidentifier() or name.startswith("_"):
+        raise invalid_argument(f"{path}.name", "an identifier that does not start with '_'", name)
+    if len(args) > MAX_ARGUMENTS:
+        raise invalid_argument(f"{path}.args", f"at most {MAX_ARGUMENTS} arguments", dict(args))
+    for argument, schema in args.items():
+        _check_schema(argument, schema, f"{path}.args.{argument}")
 
 
 def _tool(description: ToolDescription, function: HostTool) -> dspy.Tool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
-from dspex_protocol import Envelope, error, invalid_argument
+from dspex_protocol import Envelope, Meta, error, invalid_argument
 from dspex_protocol.limits import MAX_CALLBACK_DEPTH, MAX_ENVELOPE_BYTES, MAX_ID, MAX_META_ENTRIES
 
 from . import endings, metadata
@@ -31,10 +32,12 @@ class Admission:
     Attributes:
         methods: What the workers can do; empty until the first is ready, and then every
             method is let through for the worker to refuse.
+        conclusions: By method, what the supervisor adds to a worker's result.
     """
 
     def __init__(self, library: Library, tenants: Tenants, default_deadline_ms: int) -> None:
         self.methods: frozenset[str] = frozenset()
+        self.conclusions: dict[str, Callable[[Meta, bytes], bytes]] = {"system.describe": with_own_methods}
         self._library = library
         self._tenants = tenants
         self._default_deadline_ms = default_deadline_ms
@@ -57,8 +60,7 @@ class Admission:
             self._read_meta(call, caller, now_s)
         tenant = call.meta.get("tenant") or caller.tenant
         call.tenant = self._tenants.of(str(tenant), now_s)
-        if method == "system.describe":
-            call.conclude = with_own_methods
+        call.conclude = self.conclusions.get(method)
         return call
 
     def _check_method(self, method: str) -> None:

@@ -35,7 +35,7 @@ from dspex_protocol.states import CONNECTION, ConnectionEvent, ConnectionState, 
 from . import callbacks, metadata
 from .calls import Call
 from .link import Link
-from .operations import Recycle, Release
+from .operations import Recycle, Release, SpentBy
 from .own_method import Nothing
 from .switchboard import Switchboard
 from .tenants import read_weights
@@ -116,6 +116,7 @@ class Connection:
             "system.ping": lambda envelope, value: value,
             "system.info": self._info,
             "system.goodbye": self._goodbye,
+            "lm.usage": self._spent,
             "pool.recycle": self._recycle,
             "pool.drain": self._drain_all,
             "pool.quarantine": self._list_quarantine,
@@ -233,6 +234,11 @@ class Connection:
             "open_calls": len(self.calls),
         }
 
+    @property
+    def number(self) -> int:
+        """By which it is told from others, as in `snapshot`."""
+        return self._number
+
     def drain(self) -> None:
         """The server is to end: take no more calls; leave when the open ones have ended."""
         if self.state is ConnectionState.OPEN:
@@ -302,6 +308,9 @@ class Connection:
         self._goodbye_id = envelope.id
         self.call_ended()
         return _LATER
+
+    def _spent(self, envelope: Envelope, value: object) -> object:
+        return self._switchboard.spending.snapshot(read(SpentBy, value or {}).limit)
 
     def _recycle(self, envelope: Envelope, value: object) -> object:
         return {"workers": self._house.recycle(read(Recycle, value or {}).worker)}

@@ -68,6 +68,11 @@ class Host:
             "functions": sorted(self._functions),
         }
 
+    def owners(self, lm: str) -> tuple[bool, list[object]]:
+        """Who offers a language model: whether the settings do, and which clients."""
+        clients = [owner for owner, hello in self._offers.items() if lm in hello.lms]
+        return lm in self._from_settings and not clients, clients
+
     def _check_models(self, hello: Hello) -> None:
         for name, lm in hello.lms.items():
             for other in self._offers.values():

@@ -26,11 +26,21 @@ class Release:
     fingerprint: Annotated[str, Length(1, 128), Doc("as the error said; nil: all of them")] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpentBy:
+    """How much to tell of what language models have cost."""
+
+    limit: Annotated[int, Range(1, 1_000), Doc("rows of each table, those that spent most")] = 100
+
+
 OWN_METHODS: Final = {
     "system.hello": OwnMethod(parameters=Hello, doc="The first call: who the client is and what it offers."),
     "system.ping": OwnMethod(parameters=None, doc="Answers what it was sent, from the supervisor itself."),
     "system.info": OwnMethod(parameters=Nothing, doc="A snapshot of workers, queue and counters."),
     "system.goodbye": OwnMethod(parameters=Nothing, doc="Ends the server when the open calls have ended."),
+    "lm.usage": OwnMethod(
+        parameters=SpentBy, doc="What language models have cost since the start, by LM, program and tenant."
+    ),
     "pool.recycle": OwnMethod(
         parameters=Recycle, doc="Replaces workers that serve; each goes when its successor is ready."
     ),

@@ -10,8 +10,9 @@ import os
 import secrets
 from collections.abc import Callable, Coroutine
 from importlib.metadata import PackageNotFoundError, version
+from typing import cast
 
-from dspex_protocol import Hello, Welcome, invalid_argument
+from dspex_protocol import Hello, Meta, Welcome, decode_value, encode_value, invalid_argument
 from dspex_protocol.states import ConnectionState
 
 from .config import Config
@@ -60,6 +61,7 @@ class Supervisor:
         self._upkeep = Upkeep(config, ports, self._slots, self._switchboard)
         self._switchboard.placing.on_no_room = self._upkeep.scale_soon
         self.weigh = self._upkeep.weigh
+        self._switchboard.conclude("lm.list", self._with_owners)
         self._draining = False
         self._last_client = 0
         self.connections: list[Connection] = []
@@ -142,6 +144,15 @@ class Supervisor:
             "clients": [connection.snapshot() for connection in self.connections],
             **self._switchboard.snapshot(),
         }
+
+    def _with_owners(self, meta: Meta, listed: bytes) -> bytes:
+        """Complete a worker's answer to `lm.list` with who offers each: it does not know clients."""
+        rows = cast("list[dict[str, object]]", decode_value(listed))
+        for row in rows:
+            from_settings, owners = self._host.owners(str(row["name"]))
+            row["settings"] = from_settings
+            row["clients"] = [owner.number for owner in owners if isinstance(owner, Connection)]
+        return encode_value(rows)
 
     def leave(self, connection: Connection) -> None:
         """The client has had all its outcomes: part when its last frame is out."""

@@ -53,6 +53,7 @@ from .ports import Stored
 from .quarantine import Quarantine
 from .retry_budget import RetryBudget, capacity_of
 from .sessions import SessionSweep
+from .spending import Spending
 from .stored_calls import StoredCalls
 from .stored_operations import STORED_METHODS
 from .worker import Worker
@@ -104,6 +105,7 @@ class Switchboard:
         stored: Calls that need the store.
         placing: Where calls run, and those that wait.
         outcomes: How calls have ended so far.
+        spending: What language models have cost.
         quarantine: Calls that are refused since workers died under them.
         budget: What repeats may cost.
     """
@@ -133,6 +135,7 @@ class Switchboard:
         )
         self.placing = Placing(config, clock)
         self.outcomes = Outcomes(clock, self._wheel)
+        self.spending = Spending()
         self.quarantine = Quarantine()
         self.budget = RetryBudget(capacity_of(config.workers, config.calls_per_worker))
         self._admission = Admission(self.library, self.placing.tenants, config.default_deadline_ms)
@@ -331,6 +334,8 @@ class Switchboard:
             up_to = envelope.meta.get("up_to")
             if isinstance(up_to, int):
                 worker.started_up_to = max(worker.started_up_to, up_to)
+        elif envelope.method == "lm.spent":
+            self.spending.split(body[envelope.payload_at :])
         elif envelope.method == "session.checkpoint":
             self.stored.keep_checkpoint(worker, envelope, body[envelope.payload_at :])
 
@@ -364,6 +369,9 @@ class Switchboard:
 
     def _ended(self, worker: Worker, envelope: Envelope, body: bytes) -> None:
         call = self.placing.release(worker, envelope.id)
+        if call is not None and "lm_calls" in envelope.meta:  # also of one that was given up
+            program = None if call.record is None else call.record[0]
+            self.spending.add(envelope.meta, call.tenant.name, program)
         if call is None or call.caller is None:
             return  # the answer to a program.load, or to a call that was given up
         payload = body[envelope.payload_at :]
@@ -509,6 +517,10 @@ class Switchboard:
         if next_s is not None:
             self._wake_at(next_s)
 
+    def conclude(self, method: str, conclusion: Callable[[Meta, bytes], bytes]) -> None:
+        """Have what workers answer to a method pass by here."""
+        self._admission.conclusions[method] = conclusion
+
     def list_quarantine(self) -> list[dict[str, object]]:
         """What is in quarantine, as plain values, the newest first."""
         return self.quarantine.list(self._clock())
@@ -529,6 +541,7 @@ class Switchboard:
             "latencies": {name: kept.snapshot(now_s) for name, kept in self.outcomes.latencies.items()},
             "calls_per_s": round(self.outcomes.throughput.per_s(now_s), 1),
             "errors": dict(self.outcomes.codes),
+            "spent": self.spending.total.told(),
             "quarantined": len(self.quarantine),
             "retry_tokens": round(self.budget.tokens, 1),
             **self.outcomes.counters.snapshot(),

@@ -33,11 +33,15 @@ class LMConfig:
         Annotated[str, Doc("name of the server's environment variable that holds the key")] | None
     ) = None
     api_key_secret: Annotated[str, Doc("name in hello's secrets that holds the key")] | None = None
-    model_type: Literal["chat", "text", "responses"] = "chat"
+    model_type: Annotated[
+        Literal["chat", "text", "responses", "embedding"], Doc("embedding: it makes vectors only")
+    ] = "chat"
     temperature: Annotated[float, Range(0, 2)] | None = None
     max_tokens: Annotated[int, Range(1)] | None = None
     num_retries: Annotated[int, Range(0, 10)] = 0
     timeout_s: Annotated[float, Range(0.001)] | None = None
+    usd_per_million_in: Annotated[float, Range(0), Doc("price of a million tokens of prompts")] | None = None
+    usd_per_million_out: Annotated[float, Range(0), Doc("price of a million tokens of answers")] | None = None
     options: Annotated[dict[str, object], Doc("handed to the provider as they are")] = field(
         default_factory=dict[str, object]
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from dspy.lm15 import AudioPart, DocumentPart, ImagePart, TextPart, ToolCallPart
+from dspy.lm15 import AudioPart, DocumentPart, ImagePart, TextPart, ToolCallPart, ToolResultPart, VideoPart
 
 from dspex_bridge.content import content_of, text_of
 from dspex_protocol import DSPexError, Tagged
@@ -47,9 +47,21 @@ def test_a_model_of_text_is_told_that_there_is_something_and_which() -> None:
     assert first.startswith("a<image ")
 
 
+def test_tool_calls_and_their_results_go_by_the_tags_of_the_protocol() -> None:
+    """So that a host function can hold a conversation with tools."""
+    call = ToolCallPart(id="1", name="add", input={"a": 1})
+    result = ToolResultPart(id="1", content=(TextPart("2"),), name="add")
+    assert content_of([TextPart("so"), call]) == [
+        "so",
+        Tagged("tool_calls", {"tool_calls": [{"id": "1", "name": "add", "args": {"a": 1}}]}),
+    ]
+    told = {"call_id": "1", "name": "add", "value": "2", "is_error": False}
+    assert content_of([result]) == [Tagged("tool_call_results", {"tool_call_results": [told]})]
+
+
 def test_other_parts_are_refused_by_their_kind() -> None:
-    """Calls of tools have no words here."""
+    """A video has no words here."""
     with pytest.raises(DSPexError) as refused:
-        content_of([ToolCallPart(id="1", name="x", input={})])
+        content_of([VideoPart(url="https://example.test/a")])
     assert "lm_invalid_request" == refused.value.code
-    assert "tool_call" in refused.value.message
+    assert "video" in refused.value.message

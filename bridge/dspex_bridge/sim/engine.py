@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import contextmanager
 
 from dspy.utils.exceptions import LMRateLimitError, LMServerError, LMTimeoutError
 
-from dspex_bridge.answering import Answer, Question
+from dspex_bridge.answering import Answer, Question, WantedCall
 
-from .model import SimAnswer, SimModel, SimRateLimited, SimUnavailable
+from .model import SimAnswer, SimModel, SimRateLimited, SimTool, SimUnavailable
 
 
 class SimSource:
@@ -24,7 +25,7 @@ class SimSource:
         """Answer, sleeping in this thread."""
         answer = self._decide(question)
         time.sleep(self._patience_s(answer.total_s))
-        self._check_time(question, answer.total_s)
+        self._check_time(question.model, answer.total_s)
         return _answer(answer)
 
     async def aask(self, question: Question) -> Answer:
@@ -32,13 +33,13 @@ class SimSource:
         answer = self._decide(question)
         if answer.total_s:
             await asyncio.sleep(self._patience_s(answer.total_s))
-            self._check_time(question, answer.total_s)
+            self._check_time(question.model, answer.total_s)
         return _answer(answer)
 
     def stream(self, question: Question) -> Iterator[str | Answer]:
         """The pieces of an answer, then the whole."""
         answer = self._decide(question)
-        self._check_time(question, answer.first_token_s)
+        self._check_time(question.model, answer.first_token_s)
         time.sleep(answer.first_token_s)
         for piece in self.model.pieces(answer):
             if answer.token_s:
@@ -49,7 +50,7 @@ class SimSource:
     async def astream(self, question: Question) -> AsyncIterator[str | Answer]:
         """The pieces of an answer, then the whole."""
         answer = self._decide(question)
-        self._check_time(question, answer.first_token_s)
+        self._check_time(question.model, answer.first_token_s)
         await asyncio.sleep(answer.first_token_s)
         for piece in self.model.pieces(answer):
             # Even at once means a turn of the loop, or a stream would be a single piece.
@@ -57,23 +58,39 @@ class SimSource:
             yield piece
         yield _answer(answer)
 
+    async def wait(self, model: str) -> None:
+        """What a request goes through before it is answered: it takes its time, and may be refused."""
+        with _in_dspys_words(model):
+            needed_s = self.model.weather()
+        await asyncio.sleep(self._patience_s(needed_s))
+        self._check_time(model, needed_s)
+
     def _decide(self, question: Question) -> SimAnswer:
-        try:
-            return self.model.answer(question.texts, question.temperature, question.response_schema)
-        except SimRateLimited as refusal:
-            raise LMRateLimitError(
-                str(refusal), model=question.model, status=429, retry_after=refusal.retry_after_s
-            ) from None
-        except SimUnavailable as refusal:
-            raise LMServerError(str(refusal), model=question.model, status=503) from None
+        with _in_dspys_words(question.model):
+            tools = [SimTool(tool.name, dict(tool.parameters)) for tool in question.tools]
+            return self.model.answer(question.texts, question.temperature, question.response_schema, tools)
 
     def _patience_s(self, needed_s: float) -> float:
         return needed_s if self.timeout_s is None else min(needed_s, self.timeout_s)
 
-    def _check_time(self, question: Question, needed_s: float) -> None:
+    def _check_time(self, model: str, needed_s: float) -> None:
         if self.timeout_s is not None and needed_s > self.timeout_s:
-            raise LMTimeoutError(f"sim: no answer within timeout_s = {self.timeout_s}", model=question.model)
+            raise LMTimeoutError(f"sim: no answer within timeout_s = {self.timeout_s}", model=model)
+
+
+@contextmanager
+def _in_dspys_words(model: str) -> Generator[None]:
+    """What the model refuses, as the error that DSPy would raise of a provider."""
+    try:
+        yield
+    except SimRateLimited as refusal:
+        raise LMRateLimitError(
+            str(refusal), model=model, status=429, retry_after=refusal.retry_after_s
+        ) from None
+    except SimUnavailable as refusal:
+        raise LMServerError(str(refusal), model=model, status=503) from None
 
 
 def _answer(answer: SimAnswer) -> Answer:
-    return Answer(answer.text, answer.tokens_in, answer.tokens_out)
+    calls = [] if answer.call is None else [WantedCall(answer.call.id, answer.call.name, answer.call.args)]
+    return Answer(answer.text, answer.tokens_in, answer.tokens_out, calls)

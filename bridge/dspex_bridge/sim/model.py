@@ -6,6 +6,7 @@ they come from a random source of the model's own, so that a repeated request ma
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import time
@@ -19,6 +20,7 @@ from dspex_protocol.records import Doc, Range
 
 from .answer import write_answer
 from .typenames import Schema
+from .values import maker
 
 _CHARACTERS_PER_TOKEN: Final = 4  # the usual rule of thumb; usage figures are made of it
 _Z_99: Final = 2.3263  # the 99th percentile of the normal distribution
@@ -49,14 +51,32 @@ class SimOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class SimTool:
+    """A tool that the model may call: its name, and a JSON Schema of its arguments."""
+
+    name: str
+    parameters: Schema
+
+
+@dataclass(frozen=True, slots=True)
+class SimCall:
+    """A call of a tool that the model wants."""
+
+    id: str
+    name: str
+    args: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
 class SimAnswer:
-    """An answer and its timing."""
+    """An answer and its timing; no text where it is a call."""
 
     text: str
     tokens_in: int
     tokens_out: int
     first_token_s: float
     token_s: float
+    call: SimCall | None = None
 
     @property
     def total_s(self) -> float:
@@ -96,31 +116,44 @@ class SimModel:
         messages: Sequence[tuple[str, str]],
         temperature: float | None = None,
         response_schema: Schema | None = None,
+        tools: Sequence[SimTool] = (),
     ) -> SimAnswer:
-        """Answer a request.
+        """Answer a request. Where tools are offered it calls one, and writes once it has the result.
 
         Args:
             messages: Role and text of each.
             temperature: As requested; another temperature is another request.
             response_schema: The JSON schema of `response_format`.
+            tools: Those that may be called.
 
         Raises:
             SimUnavailable: by `error_rate`.
             SimRateLimited: by `rate_limit_per_s`.
         """
-        first_token_s = 0.0 if self._is_fair else self._weathered_latency()
+        first_token_s = self.weather()
         request = "\0".join([part for message in messages for part in message])
         digest = blake2b(f"{temperature}\0{request}".encode(), digest_size=8, key=self._seed[:64]).digest()
-        system = messages[0][1] if messages and messages[0][0] == "system" else ""
-        text = write_answer(system, Random(int.from_bytes(digest, "big")), response_schema)
+        random = Random(int.from_bytes(digest, "big"))
+        call = None
+        if tools and messages[-1][0] != "tool":
+            call = _call(tools, random)
+            written = json.dumps(call.args)
+        else:
+            system = messages[0][1] if messages and messages[0][0] == "system" else ""
+            written = write_answer(system, random, response_schema)
         pace = self.options.tokens_per_s
         return SimAnswer(
-            text,
+            "" if call is not None else written,
             -(-len(request) // _CHARACTERS_PER_TOKEN),
-            -(-len(text) // _CHARACTERS_PER_TOKEN),
+            -(-len(written) // _CHARACTERS_PER_TOKEN),
             first_token_s,
             1 / pace if pace else 0.0,
+            call,
         )
+
+    def weather(self) -> float:
+        """How many seconds a request has to wait; may refuse it, as `answer` does."""
+        return 0.0 if self._is_fair else self._weathered_latency()
 
     def pieces(self, answer: SimAnswer) -> list[str]:
         """An answer cut as it would be streamed."""
@@ -151,3 +184,9 @@ class SimModel:
             return latency / 1000
         spread = max(0.0, math.log(latency.p99 / latency.p50)) / _Z_99
         return self._weather.lognormvariate(math.log(latency.p50), spread) / 1000
+
+
+def _call(tools: Sequence[SimTool], random: Random) -> SimCall:
+    tool = random.choice(tools)
+    made = maker({"type": "object", **tool.parameters})(random)
+    return SimCall(f"sim-{random.getrandbits(32):08x}", tool.name, made if isinstance(made, dict) else {})  # pyright: ignore[reportUnknownArgumentType]

@@ -15,16 +15,14 @@ import os
 import signal
 import sys
 import threading
-from hashlib import blake2b
-from random import Random
 from typing import Any, Final, cast
 
 from aiohttp import web
 
-from .model import Latency, SimAnswer, SimModel, SimOptions, SimRateLimited, SimUnavailable
+from .model import Latency, SimAnswer, SimCall, SimModel, SimOptions, SimRateLimited, SimTool, SimUnavailable
 from .typenames import Schema
+from .vectors import DIMENSIONS, MAX_DIMENSIONS, tokens_of, vector
 
-_DIMENSIONS: Final = 64
 _MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -117,16 +115,12 @@ class _Server:
                 messages,
                 float(temperature) if isinstance(temperature, int | float) else None,
                 _response_schema(body),
+                _tools(body),
             )
         except _BadRequest as fault:
             return _failure(400, "invalid_request_error", str(fault))
         except SimRateLimited as refusal:
-            # Whole seconds, as HTTP has it; the exact time beside it for clients that can.
-            headers = {
-                "Retry-After": str(math.ceil(refusal.retry_after_s)),
-                "retry-after-ms": str(math.ceil(refusal.retry_after_s * 1000)),
-            }
-            return _failure(429, "rate_limit_exceeded", str(refusal), headers)
+            return _rate_limited(refusal)
         except SimUnavailable as refusal:
             return _failure(503, "server_error", str(refusal))
         self._served += 1
@@ -134,11 +128,7 @@ class _Server:
         if body.get("stream"):
             return await self._stream(request, body, name, answer)
         await asyncio.sleep(answer.total_s)
-        choice = {
-            "index": 0,
-            "message": {"role": "assistant", "content": answer.text},
-            "finish_reason": "stop",
-        }
+        choice = {"index": 0, "message": _written(answer), "finish_reason": _finish_reason(answer)}
         return web.json_response(
             self._envelope("chat.completion", name, [choice]) | {"usage": _usage(answer)}
         )
@@ -149,13 +139,22 @@ class _Server:
             body = await _read_object(request)
             given = body.get("input")
             texts = [given] if isinstance(given, str) else [str(text) for text in _list(body, "input")]
+            dimensions = body.get("dimensions", DIMENSIONS)
+            if type(dimensions) is not int or not 1 <= dimensions <= MAX_DIMENSIONS:
+                raise _BadRequest(f"sim: dimensions must be an integer from 1 to {MAX_DIMENSIONS}")
+            self._model.weather()
         except _BadRequest as fault:
             return _failure(400, "invalid_request_error", str(fault))
+        except SimRateLimited as refusal:
+            return _rate_limited(refusal)
+        except SimUnavailable as refusal:
+            return _failure(503, "server_error", str(refusal))
+        seed = self._model.options.seed
         rows = [
-            {"object": "embedding", "index": index, "embedding": self._vector(text)}
+            {"object": "embedding", "index": index, "embedding": vector(text, seed, dimensions)}
             for index, text in enumerate(texts)
         ]
-        tokens = sum(-(-len(text) // 4) for text in texts)
+        tokens = tokens_of(texts)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return web.json_response(
             {"object": "list", "data": rows, "model": str(body.get("model", "sim")), "usage": usage}
@@ -179,7 +178,11 @@ class _Server:
             await asyncio.sleep(answer.token_s)
             choice = {"index": 0, "delta": {"role": "assistant", "content": piece}, "finish_reason": None}
             await self._event(response, name, [choice])
-        await self._event(response, name, [{"index": 0, "delta": {}, "finish_reason": "stop"}])
+        if answer.call is not None:
+            delta = {"role": "assistant", "tool_calls": [{"index": 0, **_wanted(answer.call)}]}
+            await self._event(response, name, [{"index": 0, "delta": delta, "finish_reason": None}])
+        end = {"index": 0, "delta": {}, "finish_reason": _finish_reason(answer)}
+        await self._event(response, name, [end])
         if (body.get("stream_options") or {}).get("include_usage"):
             await self._event(response, name, [], {"usage": _usage(answer)})
         await response.write(b"data: [DONE]\n\n")
@@ -198,13 +201,6 @@ class _Server:
 
     def _envelope(self, kind: str, name: str, choices: list[Any]) -> dict[str, object]:
         return {"id": f"sim-{self._served}", "object": kind, "created": 0, "model": name, "choices": choices}
-
-    def _vector(self, text: str) -> list[float]:
-        digest = blake2b(f"{self._model.options.seed}\0{text}".encode(), digest_size=8).digest()
-        random = Random(int.from_bytes(digest, "big"))
-        raw = [random.gauss(0, 1) for _ in range(_DIMENSIONS)]
-        length = math.sqrt(sum(value * value for value in raw))
-        return [value / length for value in raw]
 
 
 class _BadRequest(Exception):
@@ -248,12 +244,50 @@ def _response_schema(body: dict[str, Any]) -> Schema | None:
     return cast(Schema, schema) if isinstance(schema, dict) else None
 
 
+def _tools(body: dict[str, Any]) -> list[SimTool]:
+    given: Any = body.get("tools") or []
+    choice: Any = body.get("tool_choice")
+    if choice == "none" or not isinstance(given, list):
+        return []
+    wanted = choice.get("function", {}).get("name") if isinstance(choice, dict) else None  # pyright: ignore[reportUnknownMemberType]
+    functions = [entry["function"] for entry in given if isinstance(entry, dict) and "function" in entry]  # pyright: ignore[reportUnknownVariableType]
+    return [
+        SimTool(str(function["name"]), cast(Schema, function.get("parameters") or {}))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        for function in functions  # pyright: ignore[reportUnknownVariableType]
+        if wanted in (None, function["name"])
+    ]
+
+
+def _wanted(call: SimCall) -> dict[str, object]:
+    function = {"name": call.name, "arguments": json.dumps(call.args)}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _written(answer: SimAnswer) -> dict[str, object]:
+    if answer.call is None:
+        return {"role": "assistant", "content": answer.text}
+    return {"role": "assistant", "content": None, "tool_calls": [_wanted(answer.call)]}
+
+
+def _finish_reason(answer: SimAnswer) -> str:
+    return "stop" if answer.call is None else "tool_calls"
+
+
 def _usage(answer: SimAnswer) -> dict[str, int]:
     return {
         "prompt_tokens": answer.tokens_in,
         "completion_tokens": answer.tokens_out,
         "total_tokens": answer.tokens_in + answer.tokens_out,
     }
+
+
+def _rate_limited(refusal: SimRateLimited) -> web.Response:
+    # Whole seconds, as HTTP has it; the exact time beside it for clients that can.
+    headers = {
+        "Retry-After": str(math.ceil(refusal.retry_after_s)),
+        "retry-after-ms": str(math.ceil(refusal.retry_after_s * 1000)),
+    }
+    return _failure(429, "rate_limit_exceeded", str(refusal), headers)
 
 
 def _failure(status: int, kind: str, message: str, headers: dict[str, str] | None = None) -> web.Response:
