@@ -42,7 +42,7 @@ class AnyFunctions(HostFunctions):
 async def describe_graph(worker: Worker, call: RunningCall, what: DescribeGraph) -> object:
     """Tell of a program what it is made of; whether the host offers its functions does not matter."""
     program = _program_of(worker, call, what)
-    models = {str(row["name"]): str(row["model"]) for row in worker.lms.describe()}
+    models = {name: config.model for name, config in worker.lms.configs.items()}
     name, version = call.meta.get("program"), call.meta.get("version")
     graph = graph_of(
         program,

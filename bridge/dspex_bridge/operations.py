@@ -21,6 +21,7 @@ from .documents import dump_document
 from .graphing import DescribeGraph, describe_graph
 from .host_functions import HostFunctions
 from .live import LiveProgram
+from .lm_operations import LM_OPERATIONS
 from .lms import LanguageModels
 from .predicting import Predict, predict
 from .records import DSPY_VERSION, Spec
@@ -139,10 +140,6 @@ def _forget_session(worker: Worker, call: RunningCall, nothing: Nothing) -> None
 
 def _describe_signature(worker: Worker, call: RunningCall, what: Describe) -> object:
     return describe_signature(what.signature)
-
-
-def _list_lms(worker: Worker, call: RunningCall, nothing: Nothing) -> object:
-    return worker.lms.describe()
 
 
 def _describe_system(worker: Worker, call: RunningCall, nothing: Nothing) -> object:
@@ -299,12 +296,6 @@ OPERATIONS: Final[dict[str, Operation]] = {
             inline=True,
             doc="A signature in full, with JSON schemas.",
         ),
-        Operation(
-            method="lm.list",
-            parameters=Nothing,
-            run=_list_lms,
-            inline=True,
-            doc="Names and models of the configured LMs.",
-        ),
+        *LM_OPERATIONS,
     )
 }

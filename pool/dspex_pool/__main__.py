@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "ps": "print the workers of a server",
     "recycle": "replace workers of a server without losing a call",
     "drain": "end a server when its open calls have ended",
+    "lm": "list a server's language models, try them, and tell what they have cost",
     "doctor": "tell whether this machine can run DSPex, and what to do if not",
     "schema": "print every method with its parameters",
     "graph": "draw what a program is made of, as Mermaid or SVG",

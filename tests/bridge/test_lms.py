@@ -9,6 +9,7 @@ import dspy
 import pytest
 
 from dspex_bridge.host_functions import HostFunctions
+from dspex_bridge.lm_descriptions import describe_lms
 from dspex_bridge.lms import LanguageModels
 from dspex_bridge.usage import counting
 from dspex_protocol import DSPexError, LMConfig, error
@@ -64,7 +65,10 @@ async def test_the_default_is_used_where_none_is_named() -> None:
     lms = models(default=LMConfig(model="sim/a"), other=LMConfig(model="sim/b"))
     assert lms.get(None) is lms.get("default")
     assert lms.get("other").model == "sim/b"
-    assert lms.describe() == [{"name": "default", "model": "sim/a"}, {"name": "other", "model": "sim/b"}]
+    assert [(row["name"], row["model"]) for row in describe_lms(lms)] == [
+        ("default", "sim/a"),
+        ("other", "sim/b"),
+    ]
 
 
 async def test_an_unknown_name_is_answered_with_the_names_there_are() -> None:
@@ -95,7 +99,7 @@ async def test_keys_reach_the_client_and_no_description() -> None:
     lms = models(None, {"k": "hush-hush"}, default=LMConfig(model="openai/gpt-4o", api_key_secret="k"))
     lm = lms.get(None)
     assert lm.kwargs["api_key"] == "hush-hush"
-    shown = f"{lms!r} {lms.describe()} {lm!r} {lm.dump_state()}"
+    shown = f"{lms!r} {describe_lms(lms)} {lm!r} {lm.dump_state()}"
     assert "hush" not in shown
 
 

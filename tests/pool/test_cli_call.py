@@ -286,4 +286,5 @@ def test_the_command_starts_a_server_of_its_own() -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert (OK, "") == (ended.returncode, ended.stderr)
-    assert [{"name": "default", "model": "sim/demo"}] == json.loads(ended.stdout)["result"]
+    (row,) = json.loads(ended.stdout)["result"]
+    assert ("default", "sim/demo", True) == (row["name"], row["model"], row["usable"])
