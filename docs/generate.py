@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, cast
 
+from dspex_bridge.adapter_classes import describe_adapters
 from dspex_bridge.modules import Catalog
 from dspex_bridge.records import DSPY_VERSION
 from dspex_pool.config import describe_settings
@@ -118,6 +119,32 @@ def _modules_lines() -> Iterator[str]:
         yield f"| `{name}` | {where} |"
 
 
+def adapters_page() -> str:
+    """docs/adapters.md: every adapter of the installed DSPy, with its options."""
+    return "\n".join(_adapters_lines()) + "\n"
+
+
+def _adapters_lines() -> Iterator[str]:
+    rows = describe_adapters()
+    yield "# DSPy's adapters"
+    yield ""
+    yield f"What DSPy {DSPY_VERSION} has for writing prompts and reading answers, by their names here."
+    yield "This page is generated from the installed DSPy by `make docs`; `system.describe` tells the same."
+    yield "Section 7.2 of [protocol.md](protocol.md) says where an adapter is chosen;"
+    yield "`examples/adapters.exs` and `examples/adapters.py` show it."
+    yield "*Streams* says that its fields can be read while the answer is still coming."
+    yield ""
+    yield "| adapter | in DSPy | options (**required**) | |"
+    yield "|---|---|---|---|"
+    for row in rows:
+        streams = "streams" if row["streams"] else ""
+        yield f"| `{row['name']}` | `{row['class']}` | {_options_cell(row)} | {streams} |"
+    yield from ("", "## Options", "", "| option | type | what it does |", "|---|---|---|")
+    options = {name: told for row in rows for name, told in _options(row).items()}
+    for name, told in sorted(options.items()):
+        yield f"| `{name}` | {told['type']} | {told['doc']} |"
+
+
 def _options(row: Mapping[str, object]) -> Mapping[str, Mapping[str, object]]:
     return cast("Mapping[str, Mapping[str, object]]", row["options"])
 
@@ -128,6 +155,7 @@ def _options_cell(row: Mapping[str, object]) -> str:
 
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "adapters.md": adapters_page,
     "errors.md": errors_page,
     "modules.md": modules_page,
     "settings.md": settings_page,

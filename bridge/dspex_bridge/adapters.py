@@ -44,8 +44,8 @@ class _Memory:
 class ChatAdapter(dspy.ChatAdapter):
     """`dspy.ChatAdapter` with a memory."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         self._memory = _Memory()
 
     def format_system_message(self, signature: type[dspy.Signature]) -> str:
@@ -82,8 +82,8 @@ class ChatAdapter(dspy.ChatAdapter):
 class JSONAdapter(dspy.JSONAdapter):
     """`dspy.JSONAdapter` with a memory."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         self._memory = _Memory()
 
     def format_system_message(self, signature: type[dspy.Signature]) -> str:
@@ -98,8 +98,8 @@ class JSONAdapter(dspy.JSONAdapter):
 class XMLAdapter(dspy.XMLAdapter):
     """`dspy.XMLAdapter` with a memory."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         self._memory = _Memory()
 
     def format_system_message(self, signature: type[dspy.Signature]) -> str:
@@ -123,3 +123,10 @@ DEFAULT: Final = "chat"
 
 ADAPTERS: Final[dict[str, dspy.Adapter]] = {"chat": ChatAdapter(), "json": JSONAdapter(), "xml": XMLAdapter()}
 """By their names on the wire. They keep nothing of a call, so all calls share them."""
+
+REMEMBERING: Final[dict[type[Any], type[Any]]] = {
+    dspy.ChatAdapter: ChatAdapter,
+    dspy.JSONAdapter: JSONAdapter,
+    dspy.XMLAdapter: XMLAdapter,
+}
+"""Ours in the place of DSPy's; the others are used as they are."""

@@ -13,13 +13,16 @@ from typing import Any, Final
 from dspex_protocol import DSPexError, decode_value, encode_value, error
 from dspex_protocol.records import read
 
+from .adapter_classes import read_adapter
 from .carrying import carried_over
+from .choices import Retry
 from .documents import read_document
 from .host_functions import HostFunctions
 from .live import LiveProgram, Template
 from .modules import Catalog
 from .options import Part
 from .records import DSPY_VERSION, Record, Spec
+from .refusals import refusal
 from .signatures import build_signature, normal_of, normalize
 from .state import copy_module, load_state, patched, read_patches
 
@@ -46,23 +49,26 @@ class Builder:
         Raises:
             CallerError: `invalid_argument` naming the field of the spec.
         """
-        key = encode_value([spec.module, spec.signature, spec.options])
+        choices = _choices(spec, path)
+        key = encode_value([spec.module, spec.signature, spec.options, choices])
         known = self._templates.get(key)
         if known is not None:
             self._templates.move_to_end(key)
             return known
         signature = None if spec.signature is None else normalize(spec.signature, f"{path}.signature")
-        normal_key = encode_value([spec.module, signature, spec.options])
+        normal_key = encode_value([spec.module, signature, spec.options, choices])
         template = self._templates.get(normal_key)
         if template is None:
-            template = self._build(spec, signature, path)
+            template = self._build(spec, signature, path, choices)
         for one in {key, normal_key}:
             self._templates[one] = template
         while len(self._templates) > self.MAX_TEMPLATES:
             self._templates.popitem(last=False)
         return template
 
-    def _build(self, spec: Spec, signature: dict[str, object] | None, path: str) -> Template:
+    def _build(
+        self, spec: Spec, signature: dict[str, object] | None, path: str, choices: dict[str, object]
+    ) -> Template:
         module_class = self.catalog.find(spec.module, path)
         own = None if signature is None else build_signature(signature, f"{path}.signature")
         built = self.catalog.build(spec.module, own, spec.options, self, path)
@@ -70,6 +76,7 @@ class Builder:
             "module": spec.module,
             "signature": signature or normal_of(built.signature),
             "options": built.options,
+            **choices,
         }
         return Template(normal, module_class, built)
 
@@ -79,7 +86,11 @@ class Builder:
         Raises:
             CallerError: naming the part of the spec.
         """
-        template = self.template(read(Spec, spec, path), path)
+        wanted = read(Spec, spec, path)
+        for name in ("adapter", "on_violation"):
+            if getattr(wanted, name) is not None:
+                raise refusal(f"{path}.{name}", "nothing: a part has that of the whole program", "one")
+        template = self.template(wanted, path)
         module = copy_module(template.module)
         return Part(module, template.spec, template.signature, template.functions)
 
@@ -149,6 +160,17 @@ class Builder:
         for name, part in patches.items():
             after[name] = patched(after[name], part, predictors[name], template.signature, f"state.{name}")
         return _stored(template, after, "state")
+
+
+def _choices(spec: Spec, path: str) -> dict[str, object]:
+    """What a spec chooses beside its module, as it is stored; nothing where it chooses nothing."""
+    chosen: dict[str, object] = {}
+    adapter = read_adapter(spec.adapter, f"{path}.adapter")
+    if adapter is not None:
+        chosen["adapter"] = {"name": adapter.name, "options": adapter.options}
+    if isinstance(spec.on_violation, Retry):
+        chosen["on_violation"] = {"retry": spec.on_violation.retry}
+    return chosen
 
 
 def _stored(template: Template, state: dict[str, object], path: str) -> LiveProgram:

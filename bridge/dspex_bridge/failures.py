@@ -21,6 +21,8 @@ from dspy.utils import exceptions as dspy_errors
 
 from dspex_protocol.errors import DSPexError, error
 
+from .annotations import refused_by
+
 MAX_MESSAGE_CHARACTERS: Final = 300
 MAX_FRAMES: Final = 5
 MAX_SCANNED_CHARACTERS: Final = 64 * 1024
@@ -77,7 +79,7 @@ _PROVIDER_ERRORS: Final[Mapping[str, str]] = {
 vendored client is left out: its name is Python's own, and it always comes as a ServerError
 or inside an `LMTimeoutError`."""
 
-_FIELD: Final = re.compile(r"Failed to parse field (\w+) ")
+_FIELD: Final = re.compile(r"Failed to parse field (\w+)[ :]")
 _KEYS: Final = r"""(?<![A-Za-z0-9])(?:sk|rk|pk|gsk|xai|hf|ghp|gho|glpat|pplx|r8|nvapi)[-_][A-Za-z0-9_-]{12,}
       | AIza[A-Za-z0-9_-]{20,} | (?:AKIA|ASIA)[A-Z0-9]{12,} | eyJ[A-Za-z0-9_-]{16,}[A-Za-z0-9_.-]*
       | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)"""
@@ -187,18 +189,49 @@ def _known(exc: BaseException) -> DSPexError | None:
 def _prediction_failed(exc: dspy_errors.AdapterParseError) -> DSPexError:
     signature: Any = exc.signature
     expected: list[str] = list(signature.output_fields)
+    details: dict[str, object] = {"adapter": exc.adapter_name}
+    field = _unfitting_field(exc)
+    if field is not None:
+        details["field"] = field
+        rule = _rule_broken(exc)
+        if rule is None:
+            what = "has the wrong type"
+        else:
+            details["expected"] = rule
+            what = f"does not fit: expected {rule}"
+        return error("prediction_failed", f"the model's value for {field} {what}", details=details)
     parsed: Any = exc.parsed_result
     present = set(parsed) if isinstance(parsed, Mapping) else set[str]()
-    details: dict[str, object] = {"adapter": exc.adapter_name}
-    unfitting = _FIELD.search(str(exc))
-    if unfitting is not None and unfitting[1] in expected:
-        details["field"] = unfitting[1]
-        return error(
-            "prediction_failed", f"the model's value for {unfitting[1]} has the wrong type", details=details
-        )
     details["missing"] = [name for name in expected if name not in present]
     names = ", ".join(name for name in expected if name not in present)
     return error("prediction_failed", f"the model's answer lacks: {names or 'its format'}", details=details)
+
+
+def _unfitting_field(exc: dspy_errors.AdapterParseError) -> str | None:
+    """The output whose value could not be read, where that is what went wrong."""
+    signature: Any = exc.signature
+    fields: dict[str, Any] = signature.output_fields
+    text = str(exc)
+    found = _FIELD.search(text)
+    if found is not None and found[1] in fields:
+        return found[1]
+    if "Failed to parse field " in text:
+        for name, info in fields.items():  # one adapter tells the whole description in its place
+            if f"Failed to parse field {info} " in text:
+                return name
+    return None
+
+
+def _rule_broken(exc: dspy_errors.AdapterParseError) -> str | None:
+    """What pydantic expected, in words that hold nothing of the value."""
+    current: BaseException | None = exc
+    for _ in range(_MAX_CAUSES):
+        if current is None or isinstance(current, pydantic.ValidationError):
+            break
+        current = current.__cause__ or current.__context__
+    if not isinstance(current, pydantic.ValidationError):
+        return None
+    return str(refused_by(current, "").details["expected"])
 
 
 def _lm_error(exc: dspy_errors.LMError) -> DSPexError:

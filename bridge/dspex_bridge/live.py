@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
 import dspy
 
 from dspex_protocol import encode_value
 
+from .choices import AdapterChoice
 from .modules import Built, ModuleClass
 from .records import DSPY_VERSION
 from .running import runs_async
@@ -27,15 +29,19 @@ class Template:
         signature: The program's own, from which those of its predictors may be derived.
         functions: Names of the host's functions that it calls.
         runs_async: It and all its parts have an async form.
+        adapter: That it chose, if any.
+        retries: How often its models are asked again for an answer that does not fit.
     """
 
-    def __init__(self, spec: dict[str, object], module_class: ModuleClass, built: Built) -> None:
+    def __init__(self, spec: dict[str, Any], module_class: ModuleClass, built: Built) -> None:
         self.spec = spec
         self.module_class = module_class
         self.module = built.module
         self.signature = built.signature
         self.functions = built.functions
         self.runs_async = runs_async(built.module)
+        self.adapter = AdapterChoice(**spec["adapter"]) if "adapter" in spec else None
+        self.retries: int = spec.get("on_violation", {}).get("retry", 0)
 
     @cached_property
     def program(self) -> LiveProgram:

@@ -92,6 +92,12 @@ class Mailbox:
             self._waiting.append(_Waiting(item))
             self._filled.set()
 
+    def put_retry(self, item: Item) -> None:
+        """Add a status item that says that something sent is void: it is never dropped."""
+        self._status += 1
+        self._waiting.append(_Waiting(item))
+        self._filled.set()
+
     async def room(self) -> None:
         """Wait until the caller has taken enough.
 

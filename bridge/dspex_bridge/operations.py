@@ -11,12 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Final
 
+import dspy
+
 from dspex_protocol import CODES, LMConfig, error, invalid_argument
 from dspex_protocol.limits import VERSION
 from dspex_protocol.records import Doc, describe, read
 
 from . import failpoints
+from .adapter_classes import describe_adapters, read_adapter
 from .calls import RunningCall
+from .choices import Adapter
+from .choosing import adapter_of
 from .documents import dump_document
 from .graphing import DescribeGraph, describe_graph
 from .host_functions import HostFunctions
@@ -24,7 +29,9 @@ from .live import LiveProgram
 from .lm_operations import LM_OPERATIONS
 from .lms import LanguageModels
 from .predicting import Predict, predict
+from .prompts import prompts_of
 from .records import DSPY_VERSION, Spec
+from .refusals import refusal
 from .rows import Nothing, Operation, Worker
 from .signatures import describe_signature
 from .type_names import describe_types
@@ -66,9 +73,15 @@ class Undump:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Describe:
-    """A signature to be described."""
+    """A signature to be described, or that of a program, with its prompts."""
 
-    signature: Annotated[object, Doc("string or map; docs/protocol.md section 7.4")]
+    signature: Annotated[object, Doc("string or map; docs/protocol.md section 7.4")] = None
+    spec: Annotated[Spec | None, Doc("of a program, instead; or meta names one")] = None
+    state: Annotated[object, Doc("map of predictor to the parts that are to be another way")] = None
+    adapter: Adapter = None
+    inputs: Annotated[dict[str, object], Doc("to be put into the prompts; any of the inputs")] = field(
+        default_factory=dict[str, object]
+    )
 
 
 def _echo(worker: Worker, call: RunningCall, value: object) -> object:
@@ -139,13 +152,34 @@ def _forget_session(worker: Worker, call: RunningCall, nothing: Nothing) -> None
 
 
 def _describe_signature(worker: Worker, call: RunningCall, what: Describe) -> object:
-    return describe_signature(what.signature)
+    stored = worker.programs.named(call.meta)
+    if [what.signature, what.spec, stored].count(None) != 2:
+        raise refusal(
+            "signature", "a signature, or a spec, or a stored program in meta", "none of them, or several"
+        )
+    described = None if what.signature is None else describe_signature(what.signature)
+    if described is not None and what.adapter is None and what.state is None and not what.inputs:
+        return described
+    if stored is not None:
+        program = worker.programs.builder.revise(stored.live(), None, what.state)
+    else:
+        spec = what.spec or Spec(module="Predict", signature=what.signature)
+        program = worker.programs.builder.build(spec, what.state)
+    described = described or describe_signature(program.template.spec["signature"])
+    return {**described, "prompts": prompts_of(program, _writer(worker, program, what), what.inputs)}
+
+
+def _writer(worker: Worker, program: LiveProgram, what: Describe) -> dspy.Adapter:
+    if what.adapter is None:
+        return adapter_of(program.template.adapter, 0, worker.lms, "spec.adapter")
+    return adapter_of(read_adapter(what.adapter, "adapter"), 0, worker.lms)
 
 
 def _describe_system(worker: Worker, call: RunningCall, nothing: Nothing) -> object:
     return {
         "methods": describe_operations(worker.operations),
         "modules": worker.programs.builder.catalog.describe(),
+        "adapters": describe_adapters(),
         "types": describe_types(),
         "errors": {
             code: {"fault": str(info.fault), "retryable": info.retryable, "meaning": info.meaning}
@@ -206,7 +240,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
             parameters=Nothing,
             run=_describe_system,
             inline=True,
-            doc="Methods, modules, types and errors, as data.",
+            doc="Methods, modules, adapters, types and errors, as data.",
         ),
         Operation(
             method="worker.configure",
@@ -294,7 +328,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
             parameters=Describe,
             run=_describe_signature,
             inline=True,
-            doc="A signature in full, with JSON schemas.",
+            doc="A signature in full, with JSON schemas and the prompts that an adapter would send.",
         ),
         *LM_OPERATIONS,
     )

@@ -192,6 +192,18 @@ def _plain_kinds(parameter: inspect.Parameter) -> tuple[type, ...]:
     return tuple(_PLAIN[member] for member in wanted) if wanted and set(wanted) <= set(_PLAIN) else ()
 
 
+def plain_argument(parameter: inspect.Parameter) -> tuple[str, Callable[[object, str], object]] | None:
+    """An argument of a plain type, whatever its class.
+
+    Returns:
+        The type in words, and what reads it at a path; None for other types.
+    """
+    kinds = _plain_kinds(parameter)
+    return (
+        (_in_words(kinds, None), lambda value, path: _read_plain(value, path, kinds, None)) if kinds else None
+    )
+
+
 def _read_plain(value: object, path: str, kinds: tuple[type, ...], limits: tuple[int, int] | None) -> object:
     if float in kinds and type(value) is int:
         value = float(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import dspy
 
@@ -11,9 +11,11 @@ from dspex_protocol import Tagged, error, invalid_argument
 from dspex_protocol.records import Doc
 
 from . import failpoints
-from .adapters import ADAPTERS, DEFAULT
+from .adapter_classes import read_adapter
 from .calls import RunningCall
-from .live import LiveProgram
+from .choices import Adapter, OnViolation, retries_of
+from .choosing import adapter_of
+from .live import LiveProgram, Template
 from .lms import LanguageModels
 from .refusals import missing
 from .request_config import check_config
@@ -40,7 +42,8 @@ class Predict:
     config: Annotated[dict[str, object], Doc("LM settings for this call, such as temperature")] = field(
         default_factory=dict[str, object]
     )
-    adapter: Annotated[Literal["chat", "json", "xml"], Doc("how the prompt is written")] | None = None
+    adapter: Adapter = None
+    on_violation: OnViolation = None
     trace: Annotated[bool, Doc("whether the prediction has the steps that led to it")] = False
     events: (
         Annotated[list[Event], Doc("kinds of items that a stream has; default: token and status")] | None
@@ -61,7 +64,7 @@ async def predict(worker: Worker, call: RunningCall, what: Predict) -> object:
     trace: list[Any] | None = [] if what.trace or program.template.module_class.wants_trace else None
     settings: dict[str, object] = {
         "lm": _language_models(worker.lms, running, what.lm),
-        "adapter": ADAPTERS[what.adapter or DEFAULT],
+        "adapter": _adapter(worker.lms, program.template, what),
         "disable_history": True,  # it would keep 10,000 prompts in memory
         "trace": trace,
     }
@@ -111,6 +114,16 @@ def _inputs(program: LiveProgram, given: dict[str, object]) -> dict[str, object]
     rest = {name: value for name, value in given.items() if name not in readers}
     own = {name: read(given[name], program.module, f"inputs.{name}") for name, read in readers.items()}
     return {**check_inputs(program.signature, rest), **own}
+
+
+def _adapter(lms: LanguageModels, template: Template, what: Predict) -> dspy.Adapter:
+    """What the call chose, and what it leaves to its program."""
+    retries = retries_of(what.on_violation)
+    if retries is None:
+        retries = template.retries
+    if what.adapter is None:
+        return adapter_of(template.adapter, retries, lms, "spec.adapter")
+    return adapter_of(read_adapter(what.adapter, "adapter"), retries, lms)
 
 
 def _language_models(lms: LanguageModels, program: LiveProgram, wanted: str | None) -> dspy.LM | None:

@@ -19,6 +19,7 @@ LATE_IMPORTS: Final = (
     "anyio._backends._asyncio",
     "cachetools",
     "difflib",
+    "dspy.adapters.baml_adapter",
     "dspy.adapters.json_adapter",
     "dspy.adapters.xml_adapter",
     "dspy.clients.call_result",

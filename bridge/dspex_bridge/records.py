@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 from dspex_protocol.records import Doc, Length, read
 
+from .choices import Adapter, OnViolation
 from .upgrades import upgraded
 
 DSPY_VERSION: Final = version("dspy")
@@ -15,7 +16,7 @@ DSPY_VERSION: Final = version("dspy")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """What a program is: a module with its signature and options."""
+    """What a program is: a module with its signature and options, and how its models are asked."""
 
     module: Annotated[str, Length(1, 128), Doc("name of a module, such as ChainOfThought")]
     signature: Annotated[
@@ -24,6 +25,8 @@ class Spec:
     options: Annotated[dict[str, object], Doc("the module's own options")] = field(
         default_factory=dict[str, object]
     )
+    adapter: Adapter = None
+    on_violation: OnViolation = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

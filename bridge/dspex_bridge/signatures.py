@@ -76,6 +76,21 @@ def check_inputs(
     Raises:
         CallerError: `invalid_argument` for an unknown, missing or unfitting input.
     """
+    checked = check_given(signature, inputs, path)
+    for name, expected in _checks_of(signature).required.items():
+        if name not in inputs:
+            raise missing(f"{path}.{name}", expected)
+    return checked
+
+
+def check_given(
+    signature: type[dspy.Signature], inputs: dict[str, object], path: str = "inputs"
+) -> dict[str, object]:
+    """As `check_inputs`, of the inputs that there are.
+
+    Raises:
+        CallerError: `invalid_argument` for an unknown or unfitting input.
+    """
     checks = _checks_of(signature)
     checked: dict[str, object] = {}
     for name, value in inputs.items():
@@ -83,9 +98,6 @@ def check_inputs(
         if check is None:
             raise unknown_field(path, name, checks.inputs)
         checked[name] = value if type(value) is check.exact else check.convert(value, f"{path}.{name}")
-    for name, expected in checks.required.items():
-        if name not in inputs:
-            raise missing(f"{path}.{name}", expected)
     return checked
 
 

@@ -17,9 +17,7 @@ import anyio
 import anyio.to_thread
 import dspy
 
-from dspex_protocol.errors import invalid_argument
-
-from .fieldtext import ChatReader, JSONReader, XMLReader
+from .adapter_classes import reader_of
 from .mailbox import Emit, Mailbox
 from .running import runs_async
 from .watcher import Watcher, label
@@ -55,7 +53,7 @@ async def run_streaming(
     """
     wanted = frozenset[str](events)
     # Where no field is wanted, the LM is not asked to stream.
-    reader = None if wanted.isdisjoint(("token", "value")) else _reader_of(dspy.settings.adapter)
+    reader = None if wanted.isdisjoint(("token", "value")) else reader_of(dspy.settings.adapter)
     mailbox = Mailbox(asyncio.get_running_loop())
     watcher = Watcher(mailbox, reader, wanted)
     label(program)
@@ -89,17 +87,3 @@ async def _run(program: dspy.Module, inputs: dict[str, Any], is_async: bool | No
     # within them would keep these from beginning.
     work = functools.partial(program, **inputs)
     return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
-
-
-def _reader_of(adapter: object) -> type[ChatReader | JSONReader | XMLReader]:
-    match adapter:
-        case dspy.JSONAdapter():
-            return JSONReader
-        case dspy.XMLAdapter():
-            return XMLReader
-        case None | dspy.ChatAdapter():
-            return ChatReader
-        case _:
-            raise invalid_argument(
-                "adapter", "chat, json or xml, which can be streamed", type(adapter).__name__
-            )

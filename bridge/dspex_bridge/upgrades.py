@@ -38,7 +38,12 @@ def _name_parts_of_predictors(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "state": state}
 
 
-STEPS: Final[Mapping[int, Step]] = {1: _name_parts_of_predictors}
+def _know_choices(record: dict[str, Any]) -> dict[str, Any]:
+    """In schema 2 no spec had an `adapter` or an `on_violation`; one without them says the same today."""
+    return record
+
+
+STEPS: Final[Mapping[int, Step]] = {1: _name_parts_of_predictors, 2: _know_choices}
 """From a schema to the next one."""
 
 SCHEMA: Final = max(STEPS) + 1

@@ -34,6 +34,13 @@ TEXT_TYPES: Final = (str, dspy.Reasoning)
 """Types of output fields that come as tokens; the others come as values."""
 
 
+def begin_again() -> None:
+    """Say in a stream that the predictor at hand is asked again: what was sent of its run is void."""
+    for callback in dspy.settings.callbacks:
+        if isinstance(callback, Watcher):
+            callback.begin_again()
+
+
 def label(program: dspy.Module) -> None:
     """Give a program's predictors their names, also for the copies that some of DSPy's modules run."""
     for name, predictor in program.named_predictors():
@@ -45,9 +52,9 @@ class _Run:
     """One run of a predictor: what of its fields has been sent."""
 
     name: str | None
-    number: int
     texts: list[str]
     types: Mapping[str, Any]
+    number: int = 0
     reader: Reader | None = None
     sections: SectionValues | None = None
     answer: AnswerValues | None = None
@@ -134,6 +141,17 @@ class Watcher(BaseCallback):
         self._tool("end", name, self._tools.pop(call_id), _outcome(exception))
         self._end(call_id)
 
+    def begin_again(self) -> None:
+        """The predictor at hand is asked again, which is another run of it."""
+        run = _run.get()
+        if run is None:
+            return
+        name = run.name or dspy.Predict.__name__
+        if "status" in self._wanted:
+            item = _status("module", "retry", name, f"module {name} is asked again")
+            self._on_loop(self._mailbox.put_retry, {**item, "run": run.number})
+        self._start(run)
+
     def _begin(self, call_id: str, stage: str, name: str, run: _Run | None = None) -> None:
         self._running[call_id] = (stage, name, run, _run.get())
         self._status(stage, "start", name)
@@ -145,14 +163,8 @@ class Watcher(BaseCallback):
     def _status(self, stage: str, event: str, name: str) -> None:
         if "status" not in self._wanted:
             return
-        item: Item = {
-            "type": "status",
-            "message": f"{stage} {name} {'started' if event == 'start' else 'ended'}",
-            "stage": stage,
-            "event": event,
-            "name": name,
-        }
-        self._on_loop(self._mailbox.put_status, item)
+        message = f"{stage} {name} {'started' if event == 'start' else 'ended'}"
+        self._on_loop(self._mailbox.put_status, _status(stage, event, name, message))
 
     def _tool(self, event: str, name: str, number: int, more: Item) -> None:
         if not self._wanted.isdisjoint(("tool", "tool_arguments")):
@@ -161,15 +173,21 @@ class Watcher(BaseCallback):
 
     def _new_run(self, predictor: Any) -> _Run:
         name: str | None = getattr(predictor, LABEL, None)
-        self._runs[name] += 1
         outputs: dict[str, Any] = predictor.signature.output_fields
         typed = {key: info.annotation for key, info in outputs.items() if info.annotation not in TEXT_TYPES}
         texts = [key for key in outputs if key not in typed] if "token" in self._wanted else []
-        run = _Run(name, self._runs[name], texts, typed if "value" in self._wanted else {})
-        run.sent, run.open = dict.fromkeys(texts, ""), set(texts)
+        run = _Run(name, texts, typed if "value" in self._wanted else {})
+        self._start(run)
+        return run
+
+    def _start(self, run: _Run) -> None:
+        """Nothing of it has been sent."""
+        self._runs[run.name] += 1
+        run.number = self._runs[run.name]
+        run.sent, run.open = dict.fromkeys(run.texts, ""), set(run.texts)
+        run.values, run.fed = {}, 0
         if self._reader is not None:
             self._give_readers(run, self._reader)
-        return run
 
     def _give_readers(self, run: _Run, reader: ReaderClass) -> None:
         in_one = reader is JSONReader
@@ -236,6 +254,10 @@ class Watcher(BaseCallback):
             put(*arguments)
         else:
             self._mailbox.loop.call_soon_threadsafe(put, *arguments)
+
+
+def _status(stage: str, event: str, name: str, message: str) -> Item:
+    return {"type": "status", "message": message, "stage": stage, "event": event, "name": name}
 
 
 def _item(kind: str, run: _Run, name: str, last: bool, **content: object) -> Item:

@@ -49,7 +49,7 @@ def refusal_of(change: Any) -> DSPexError:
 def test_a_program_has_its_spec_in_normal_form_and_what_its_module_begins_with() -> None:
     """DSPy's own words for what the spec does not say."""
     record: Any = over_the_wire(built().record())
-    assert {"record": 2, "dspy": DSPY_VERSION} == {"record": record["schema"], "dspy": record["dspy"]}
+    assert {"record": 3, "dspy": DSPY_VERSION} == {"record": record["schema"], "dspy": record["dspy"]}
     assert [{"name": "question", "type": "str"}] == record["spec"]["signature"]["inputs"]
     assert {
         "instructions": "Given the fields `question`, produce the fields `answer`.",

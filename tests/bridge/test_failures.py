@@ -89,7 +89,8 @@ def test_a_value_of_the_wrong_type_names_its_field() -> None:
     with pytest.raises(dspy.AdapterParseError) as raised:
         dspy.ChatAdapter().parse(SIGNATURE("q -> a: int"), f"[[ ## a ## ]]\n{PROMPT}\n")
     failure = to_failure(raised.value)
-    assert {"adapter": "ChatAdapter", "field": "a"} == failure.details
+    expected = "a valid integer, unable to parse string as an integer"
+    assert {"adapter": "ChatAdapter", "field": "a", "expected": expected} == failure.details
     assert PROMPT.encode() not in encode_failure(failure)
 
 

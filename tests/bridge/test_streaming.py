@@ -280,7 +280,8 @@ def test_json_text_is_what_the_adapter_parses(first: str, second: str, size: int
 @given(ODD, ODD, SIZES)
 def test_xml_text_is_what_the_adapter_parses(first: str, second: str, size: int) -> None:
     """Entities, line breaks and white space included."""
-    first, second = (text.replace("\x0b", "") for text in (first, second))
+    # DSPy's own writer leaves "]]>" as it is, which no parser of XML takes.
+    first, second = (text.replace("\x0b", "").replace("]]>", "") for text in (first, second))
     outputs = {"first": first, "second": second}
     answer = XML.format_assistant_message_content(Texts, outputs)
     assert read_in(XMLReader(["first", "second"]), answer, size) == XML.parse(Texts, answer)

@@ -50,6 +50,7 @@ class Format:
 _OUTPUTS: Final = "Your output fields are:\n"
 _STRUCTURE: Final = "\nAll interactions will be structured in the following way"
 _JSON_TEMPLATE: Final = "Outputs will be a JSON object with the following fields."
+_BAML_TEMPLATE: Final = re.compile(r"^Output field `\w+` should be of type: ", re.MULTILINE)
 _CHAT_END: Final = "[[ ## completed ## ]]"
 _NOTE: Final = "        # note: the value you produce "
 _SCHEMA_NOTE: Final = "must adhere to the JSON schema: "
@@ -99,7 +100,8 @@ def format_of_schema(schema: Schema) -> Format:
 
 
 def _style(template: str) -> Style:
-    if _JSON_TEMPLATE in template:
+    # The adapter baml shows fields as in a chat, and asks for JSON all the same.
+    if _JSON_TEMPLATE in template or _BAML_TEMPLATE.search(template):
         return Style.JSON
     return Style.CHAT if _CHAT_END in template else Style.XML
 
