@@ -178,6 +178,9 @@ class TokenPrinter:
                 predictor = cast("dict[str, object]", item).get("predictor")
                 self._enter(predictor, name)
                 print(plain(text), end="", flush=True)
+            case {"type": "status", "event": "retry", "message": str(message)}:
+                self.end()
+                print(f"({plain(message)})", file=sys.stderr)
             case {"type": "status"}:
                 pass
             case _:
@@ -231,8 +234,11 @@ def read_request(arguments: Sequence[str]) -> Request:
     if given.deadline_ms is not None:
         meta["deadline_ms"] = given.deadline_ms
     predicts = given.method == "predict"
-    if not predicts and (given.module or given.adapter or given.config):
-        raise error("invalid_argument", "--module, --adapter and --config belong to `dspex call predict`")
+    if not predicts and (given.module or given.adapter or given.config or given.on_violation):
+        raise error(
+            "invalid_argument",
+            "--module, --adapter, --config and --on-violation belong to `dspex call predict`",
+        )
     if given.connect is not None and flags:
         raise error("invalid_argument", "--connect: flags of dspex serve are for a server of its own")
     return Request(
@@ -285,8 +291,15 @@ def _prediction(given: argparse.Namespace) -> dict[str, object]:
     if given.config:
         payload["config"] = _pairs("--config", given.config)
     if given.adapter:
-        payload["adapter"] = given.adapter
+        payload["adapter"] = _name_or_map("--adapter", given.adapter)
+    if given.on_violation:
+        payload["on_violation"] = _name_or_map("--on-violation", given.on_violation)
     return payload
+
+
+def _name_or_map(where: str, word: str) -> object:
+    """A name as it is, or a map in JSON; the server says which there are."""
+    return _json(where, word) if word.startswith("{") else word
 
 
 def _pairs(where: str, words: Sequence[str]) -> dict[str, object]:
@@ -341,8 +354,9 @@ def _parser() -> argparse.ArgumentParser:
     add("payload", metavar="PAYLOAD", nargs="*", help="see below")
     add("--lm", metavar="MODEL", help="the default language model, such as openai/gpt-4o-mini or sim/demo")
     add("--module", metavar="NAME", help="predict: the DSPy module (default: Predict)")
-    add("--adapter", choices=("chat", "json", "xml"), help="predict: how the prompt is written")
+    add("--adapter", metavar="NAME", help="predict: how the prompt is written: chat, json, xml, … or JSON")
     add("--config", metavar="KEY=VALUE", action="append", default=[], help="predict: temperature=0.7, …")
+    add("--on-violation", metavar="WHAT", help="""predict: fail, or '{"retry": 2}' to ask again""")
     add("--meta", metavar="KEY=VALUE", action="append", default=[], help="the call's meta: priority=9, …")
     add("--deadline-ms", metavar="MS", type=int, help="time for the whole call (default: the server's)")
     add_connect_option(parser, "a server is started for this call")
