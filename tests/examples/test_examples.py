@@ -32,7 +32,7 @@ streamed: … items, all there: true
 callback: relayed …
 deadline: deadline
 cancel: cancelled
-bad argument: adapter: expected one of 'chat', 'json', 'xml' or nil, got string 'yaml'
+bad argument: adapter: expected one of the adapters baml, chat, json, two_step, xml, got string 'yaml'
 goodbye: the server ended with 0
 """
 

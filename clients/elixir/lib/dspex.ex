@@ -51,7 +51,9 @@ defmodule DSPex do
   * `:timeout`: milliseconds until the call fails with `:deadline`. It counts everything:
     waiting for the server to start, its queue, the models
   * `:lm`: name of a language model; `:config`: what it gets for this call, such as
-    `[temperature: 0.7, max_tokens: 200, n: 3]`; `:adapter`: `:chat`, `:json` or `:xml`
+    `[temperature: 0.7, max_tokens: 200, n: 3]`
+  * `:adapter`: how prompts are written and answers read, such as `:json`; `:on_violation`:
+    what an answer leads to that does not fit, such as `{:retry, 2}`. See `DSPex.Choices`
   * `:trace`: `true` puts the steps that led to it into the prediction
   * `:lane`: `:interactive`, `:batch` or `:control`; `:priority`: 0 to 9, 9 goes first;
     `:tenant`: on whose behalf. See `DSPex.Pool`
@@ -70,6 +72,7 @@ defmodule DSPex do
   alias DSPex.{
     Call,
     Callback,
+    Choices,
     Connection,
     Error,
     Instance,
@@ -82,7 +85,7 @@ defmodule DSPex do
     Spec
   }
 
-  @predicting [:adapter, :config, :lm, :trace]
+  @predicting [:adapter, :config, :lm, :on_violation, :trace]
 
   @typedoc "The name of an instance."
   @type t :: atom()
@@ -222,14 +225,9 @@ defmodule DSPex do
   @spec prediction_request(program(), inputs(), map()) :: {:ok, map(), map()} | {:error, Error.t()}
   def prediction_request(program, inputs, options) do
     with {:ok, inputs} <- inputs(inputs), {:ok, payload, meta} <- target(program) do
-      extra =
-        for key <- [:lm, :adapter],
-            value = options[key],
-            into: %{},
-            do: {Atom.to_string(key), to_string(value)}
-
       events = if options[:events], do: %{"events" => Enum.map(options.events, &to_string/1)}, else: %{}
-
+      extra = Choices.to_wire(options)
+      extra = if options[:lm], do: Map.put(extra, "lm", to_string(options.lm)), else: extra
       extra = if options[:trace], do: Map.put(extra, "trace", true), else: extra
       config = if options[:config], do: %{"config" => Map.new(options.config)}, else: %{}
       payload = payload |> Map.merge(extra) |> Map.merge(config) |> Map.merge(events)
@@ -438,18 +436,59 @@ defmodule DSPex do
   @spec lms!(t(), options()) :: [map()]
   def lms!(dspex, options \\ []), do: Error.bang(lms(dspex, options))
 
-  @doc "Checks a signature; returns it in full, with its JSON schema."
+  @doc """
+  Checks a signature; returns it in full, with its JSON schema.
+
+  With one of these options it has `"prompts"` too, as `prompts/3` returns them: `adapter:`,
+  `inputs:`, and `state:`, as in `create/3`, with instructions and demos to try.
+  """
   @spec describe_signature(t(), DSPex.Signature.source(), options()) :: result(map())
   def describe_signature(dspex, signature, options \\ []) do
-    with {:ok, signature} <- DSPex.Signature.new(signature) do
-      call(dspex, "signature.describe", %{"signature" => DSPex.Signature.to_wire(signature)}, options)
-    end
+    with {:ok, signature} <- DSPex.Signature.new(signature),
+         do: describe_prompts(dspex, %{"signature" => DSPex.Signature.to_wire(signature)}, %{}, options)
   end
 
   @doc "The same, or raises `DSPex.Error`."
   @spec describe_signature!(t(), DSPex.Signature.source(), options()) :: map()
   def describe_signature!(dspex, signature, options \\ []),
     do: Error.bang(describe_signature(dspex, signature, options))
+
+  @doc """
+  What a program would say to its language model: a list of maps with `"predictor"` and
+  `"messages"`. Nobody is asked.
+
+  The program is a spec, or a stored one. Options: `adapter:`, else that of the program;
+  `inputs:`, of which any may be missing, their names stand in braces then; `state:`, as in
+  `create/3`, with what it is to have learned.
+
+      {:ok, [prompt]} = DSPex.prompts(MyApp.DSPex, {"Predict", "question -> answer"}, adapter: :json)
+      for message <- prompt["messages"], do: IO.puts(message["content"])
+  """
+  @spec prompts(t(), Program.t() | String.t() | Spec.source(), options()) :: result([map()])
+  def prompts(dspex, program, options \\ []) do
+    with {:ok, payload, meta} <- target(program),
+         {:ok, described} <- describe_prompts(dspex, payload, meta, options),
+         do: {:ok, described["prompts"]}
+  end
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec prompts!(t(), Program.t() | String.t() | Spec.source(), options()) :: [map()]
+  def prompts!(dspex, program, options \\ []), do: Error.bang(prompts(dspex, program, options))
+
+  defp describe_prompts(dspex, payload, meta, options) do
+    with {:ok, options} <- Options.call(options, [:adapter, :inputs, :state]),
+         {:ok, inputs} <- inputs(options[:inputs] || %{}),
+         {:ok, state} <- learned(options),
+         payload = payload |> Map.merge(Choices.to_wire(options)) |> Map.merge(state),
+         payload = if(inputs == %{}, do: payload, else: Map.put(payload, "inputs", inputs)),
+         {:ok, described, _meta} <- run(dspex, "signature.describe", payload, meta, options),
+         do: {:ok, described}
+  end
+
+  defp learned(%{state: state}),
+    do: with({:ok, state} <- Programs.State.to_wire(state), do: {:ok, %{"state" => state}})
+
+  defp learned(_options), do: {:ok, %{}}
 
   @doc "Calls any method of the server; docs/protocol.md section 7 lists them."
   @spec call(t(), String.t(), term(), options()) :: result(term())

@@ -73,11 +73,15 @@ defmodule DSPex.Programs do
 
   Options: `program:` the id wanted, else one is made (`:program_exists` where it is taken);
   `state:` what it has learned, as `DSPex.Programs.State`; `tags:` a list of tags that
-  version 1 gets; `note:`; `write_id:`.
+  version 1 gets; `adapter:` and `on_violation:` of its calls that name none (`DSPex.Choices`);
+  `note:`; `write_id:`.
   """
   @spec create(DSPex.t(), Spec.source(), keyword()) :: DSPex.result(Program.t())
   def create(dspex, spec, options \\ []) do
-    with {:ok, options} <- Options.call(options, [:note, :program, :state, :tags, :write_id]),
+    with {:ok, options} <-
+           Options.call(options, [:adapter, :note, :on_violation, :program, :state, :tags, :write_id]),
+         {:ok, spec} <- Spec.from(spec),
+         {:ok, spec} <- Spec.choosing(spec, Map.take(options, [:adapter, :on_violation]), "spec"),
          {:ok, content} <- content(Map.put(options, :spec, spec)) do
       payload = Map.merge(content, Stored.payload(options, [:note, :tags]))
 

@@ -18,15 +18,24 @@ defmodule DSPex.Spec do
       "module: expected the name of a DSPy module, such as \\"Predict\\" or :chain_of_thought, got 3"
   """
 
-  alias DSPex.{Error, Options, Signature}
+  alias DSPex.{Choices, Error, Options, Signature}
 
   @sources "a DSPex.Spec, {module, signature}, {module, signature, options} or a map of these"
 
+  @chosen [:adapter, :on_violation]
+  @keys [:module, :signature, :options | @chosen]
+
   @enforce_keys [:module, :signature]
-  defstruct [:module, :signature, options: %{}]
+  defstruct [:module, :signature, :adapter, :on_violation, options: %{}]
 
   @typedoc "A module around another, such as `BestOfN`, has that one's signature and none of its own."
-  @type t :: %__MODULE__{module: String.t(), signature: Signature.t() | nil, options: map()}
+  @type t :: %__MODULE__{
+          module: String.t(),
+          signature: Signature.t() | nil,
+          options: map(),
+          adapter: String.t() | map() | nil,
+          on_violation: String.t() | map() | nil
+        }
 
   @typedoc "Whatever `from/1` takes."
   @type source ::
@@ -59,7 +68,10 @@ defmodule DSPex.Spec do
     end
   end
 
-  @doc "A spec from `{module, signature}`, `{module, signature, options}` or from a map or keyword list of module, signature, options."
+  @doc """
+  A spec from `{module, signature}`, `{module, signature, options}` or from a map or keyword list
+  of module, signature, options, and maybe `adapter` and `on_violation`, as in `DSPex.Choices`.
+  """
   @spec from(source()) :: {:ok, t()} | {:error, Error.t()}
   def from(source), do: from(source, "spec", @sources)
 
@@ -74,12 +86,13 @@ defmodule DSPex.Spec do
   defp from({module, signature, options}, _field, _expected), do: new(module, signature, options)
 
   defp from(%{module: module, signature: signature} = map, field, _expected) do
-    case Map.keys(map) -- [:module, :signature, :options] do
+    case Map.keys(map) -- @keys do
       [] ->
-        new(module, signature, Map.get(map, :options, %{}))
+        with {:ok, spec} <- new(module, signature, Map.get(map, :options, %{})),
+             do: choosing(spec, Map.take(map, @chosen), field)
 
       [key | _] ->
-        {:error, Error.invalid_argument("#{field}.#{key}", "one of module, signature, options", key)}
+        {:error, Error.invalid_argument("#{field}.#{key}", "one of #{Enum.join(@keys, ", ")}", key)}
     end
   end
 
@@ -91,20 +104,41 @@ defmodule DSPex.Spec do
 
   defp from(other, field, expected), do: {:error, Error.invalid_argument(field, expected, other)}
 
+  @doc false
+  # With what is chosen beside the module; what is not stays as it was.
+  @spec choosing(t(), map(), String.t()) :: {:ok, t()} | {:error, Error.t()}
+  def choosing(spec, chosen, path) do
+    Enum.reduce_while(chosen, {:ok, spec}, fn {key, value}, {:ok, spec} ->
+      case Choices.rule(key, value) do
+        {true, _expected} -> {:cont, {:ok, Map.put(spec, key, Choices.to_wire(%{key => value})["#{key}"])}}
+        {false, expected} -> {:halt, {:error, Error.invalid_argument("#{path}.#{key}", expected, value)}}
+      end
+    end)
+  end
+
   @doc "The map that crosses the wire."
   @spec to_wire(t()) :: map()
   def to_wire(%__MODULE__{} = spec) do
     signature = spec.signature && Signature.to_wire(spec.signature)
-    %{"module" => spec.module, "signature" => signature, "options" => spec.options}
+    chosen = for key <- @chosen, value = Map.fetch!(spec, key), into: %{}, do: {Atom.to_string(key), value}
+    Map.merge(%{"module" => spec.module, "signature" => signature, "options" => spec.options}, chosen)
   end
 
   @doc false
   # What is stored of a spec; as it is where this version does not know its form.
   @spec from_wire(term()) :: t() | term()
-  def from_wire(%{"module" => module, "signature" => signature} = spec) when map_size(spec) <= 3 do
+  def from_wire(%{"module" => module, "signature" => signature} = spec) do
+    known? = Map.keys(spec) -- Enum.map(@keys, &Atom.to_string/1) == []
+
     case {Signature.from_wire(signature), spec} do
-      {{:ok, signature}, %{"options" => %{} = options}} ->
-        %__MODULE__{module: module, signature: signature, options: options}
+      {{:ok, signature}, %{"options" => %{} = options}} when known? ->
+        %__MODULE__{
+          module: module,
+          signature: signature,
+          options: options,
+          adapter: spec["adapter"],
+          on_violation: spec["on_violation"]
+        }
 
       _ ->
         spec

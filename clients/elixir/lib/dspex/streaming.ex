@@ -29,7 +29,8 @@ defmodule DSPex.Streaming do
   end
 
   defp start_call(dspex, program, inputs, options) do
-    with {:ok, options} <- Options.call(options, [:adapter, :config, :credit, :events, :lm, :trace]),
+    with {:ok, options} <-
+           Options.call(options, [:adapter, :config, :credit, :events, :lm, :on_violation, :trace]),
          {:ok, payload, meta} <- DSPex.prediction_request(program, inputs, options) do
       meta = Map.put(meta, "credit", Map.get(options, :credit, @credit))
       DSPex.open(dspex, "program.predict", payload, meta, options)

@@ -87,7 +87,8 @@ defmodule DSPex.ConnectionTest do
 
       options = [
         lm: "fast",
-        adapter: :json,
+        adapter: {:two_step, extraction_model: :small},
+        on_violation: {:retry, 2},
         config: [n: 2],
         lane: :batch,
         priority: 7,
@@ -101,7 +102,8 @@ defmodule DSPex.ConnectionTest do
       assert payload == %{
                "inputs" => %{"question" => "?"},
                "lm" => "fast",
-               "adapter" => "json",
+               "adapter" => %{"name" => "two_step", "options" => %{"extraction_model" => "small"}},
+               "on_violation" => %{"retry" => 2},
                "config" => %{"n" => 2}
              }
 

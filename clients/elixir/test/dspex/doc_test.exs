@@ -4,6 +4,7 @@ defmodule DSPex.DocTest do
 
   doctest DSPex.Audio
   doctest DSPex.Binary
+  doctest DSPex.Choices
   doctest DSPex.Decimal
   doctest DSPex.Document
   doctest DSPex.Envelope

@@ -30,5 +30,5 @@ defmodule DSPex.Options.Stored do
     do: {is_integer(value) and value in @ttl_ms, "milliseconds from #{@ttl_ms.first} to #{@ttl_ms.last}"}
 
   # What is in them is checked, by name, where they are used.
-  def rule(key, _value) when key in [:module, :spec, :state], do: {true, "anything"}
+  def rule(key, _value) when key in [:inputs, :module, :spec, :state], do: {true, "anything"}
 end
