@@ -1,4 +1,4 @@
-"""`python -m dspex_bridge zygote | worker | sim-lm`: the processes that the pool starts."""
+"""`python -m dspex_bridge zygote | worker | sim-lm | code`: the processes that the pool starts."""
 
 from __future__ import annotations
 
@@ -31,8 +31,12 @@ def main(arguments: list[str]) -> int:
             from .sim.server import run_server
 
             return run_server(options)
+        case ["code", *options]:
+            from .code.preparing import run_code
+
+            return run_code(options)
         case _:
-            usage = "usage: python -m dspex_bridge zygote PARENT_PID | worker PARENT_PID | sim-lm …"
+            usage = "usage: python -m dspex_bridge zygote PARENT_PID | worker PARENT_PID | sim-lm … | code …"
             print(usage, file=sys.stderr)
             return 2
     return 0

@@ -183,6 +183,10 @@ def _known(exc: BaseException) -> DSPexError | None:
         return _lm_error(exc)
     if isinstance(exc, ValueError) and _text_of(exc).startswith("No LM is loaded"):
         return error("lm_not_configured", "the program needs a language model, and none is named `default`")
+    if isinstance(exc, RuntimeError) and _text_of(exc).startswith("Max hops reached"):
+        # Its own text goes on with what the code said.
+        details = {"limit": "max_iters"}
+        return error("program_failed", "the code that the model wrote failed each time", details=details)
     return _provider_error(exc)
 
 

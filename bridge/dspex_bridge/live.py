@@ -14,7 +14,7 @@ from dspex_protocol import encode_value
 from .choices import AdapterChoice
 from .modules import Built, ModuleClass
 from .records import DSPY_VERSION
-from .running import runs_async
+from .running import runs_async, runs_code
 from .state import copy_module, dump_state
 from .upgrades import SCHEMA
 
@@ -25,6 +25,7 @@ class Template:
     Attributes:
         spec: As it is stored: the signature in normal form.
         module_class: Its row in the catalog.
+        runs_code: It or one of its parts runs code that a model writes.
         module: Never called where it keeps state, and never changed.
         signature: The program's own, from which those of its predictors may be derived.
         functions: Names of the host's functions that it calls.
@@ -36,6 +37,7 @@ class Template:
     def __init__(self, spec: dict[str, Any], module_class: ModuleClass, built: Built) -> None:
         self.spec = spec
         self.module_class = module_class
+        self.runs_code = runs_code(built.module)
         self.module = built.module
         self.signature = built.signature
         self.functions = built.functions

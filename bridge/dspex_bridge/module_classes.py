@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import dspy
 
+from .code.code_act import CodeAct
 from .completions import read_completions
 from .majority import Majority
 from .options import Option, arguments_of, options_of
@@ -55,13 +56,17 @@ class ModuleClass:
         return "module" not in self.options or "signature" in arguments_of(self.make)
 
 
-_INTERPRETED: Final = "it runs code that the model writes, and there is no sandbox for it yet"
+_LEARNS_CODE: Final = "what it learns is source code, and states of programs have no place for it yet"
 
 _TAKEN: Final[Mapping[str, frozenset[str]]] = {
     "ChainOfThought": frozenset({"reasoning"}),
     "ReAct": frozenset({"trajectory", "max_iters", "next_thought", "next_tool_name", "next_tool_args"}),
     "ReActV2": frozenset({"max_iters"}),
     "MultiChainComparison": frozenset({"completions", "rationale"}),
+    "ProgramOfThought": frozenset(
+        {"previous_code", "error", "generated_code", "final_generated_code", "code_output", "reasoning"}
+    ),
+    "CodeAct": frozenset({"trajectory", "max_iters", "generated_code", "finished", "reasoning"}),
 }
 """Inputs that a module's own fields or keywords would hide."""
 
@@ -71,7 +76,10 @@ _CALL_INPUTS: Final[Mapping[str, Mapping[str, Callable[[object, Any, str], objec
 """What a module takes at a call beside its signature's inputs."""
 
 _STATELESS: Final = frozenset(
-    ("Predict", "ChainOfThought", "ReAct", "ReActV2", "MultiChainComparison", "Majority")
+    (
+        *("Predict", "ChainOfThought", "ReAct", "ReActV2", "MultiChainComparison", "Majority"),
+        *("ProgramOfThought", "CodeAct", "RLM"),
+    )
 )
 """Modules that a call does not change. Of others nobody knows, so that each call has a copy."""
 
@@ -84,7 +92,7 @@ def found_classes() -> Mapping[str, Callable[..., Any]]:
         for name, class_ in sorted(vars(dspy).items())
         if inspect.isclass(class_) and issubclass(class_, dspy.Module) and class_ is not dspy.Module
     }
-    return {**found, "Majority": Majority}
+    return {**found, "CodeAct": CodeAct, "Majority": Majority}
 
 
 @functools.cache
@@ -106,7 +114,8 @@ def unavailable() -> Mapping[str, str]:
 
 
 def _options(make: Callable[..., Any]) -> Mapping[str, Option] | str:
-    return _INTERPRETED if "interpreter_factory" in arguments_of(make) else options_of(make)
+    # A part that has a parameter of its own beside predictors: DSPy's mark of what keeps code.
+    return _LEARNS_CODE if hasattr(make, "module_src") else options_of(make)
 
 
 def _row(name: str, make: Callable[..., Any], options: Mapping[str, Option]) -> ModuleClass:

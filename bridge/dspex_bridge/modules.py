@@ -131,7 +131,7 @@ class Catalog:
             "name": name,
             "doc": _told(class_),
             "available": name in self._classes,
-            "async": hasattr(class_, "aforward"),
+            "async": hasattr(class_, "aforward") and "interpreter_factory" not in arguments_of(class_),
         }
         if name in self._classes:
             row["signature"] = self._classes[name].takes_signature

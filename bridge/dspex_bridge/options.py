@@ -87,6 +87,8 @@ _LIMITS: Final[Mapping[str, tuple[int, int]]] = {
     "M": (1, 64),
     "max_iters": (1, 1_000),
     "fail_count": (0, 128),
+    "max_llm_calls": (0, 10_000),
+    "max_output_chars": (1, 10_000_000),
 }
 """Of whole numbers that say how often a language model is asked."""
 
@@ -96,6 +98,8 @@ _DOCS: Final[Mapping[str, str]] = {
     "max_iters": "how many turns at most",
     "threshold": "a reward of this much ends the attempts",
     "fail_count": "how many attempts may raise; N by default",
+    "max_llm_calls": "how many questions its code may ask a language model",
+    "max_output_chars": "of what code prints, as many the model is shown",
     "temperature": "of the requests",
     "field": "the output that is voted on; by default the last",
 }
@@ -127,8 +131,11 @@ _RULES: Final[Mapping[str, Option]] = {
     ),
 }
 
-LEFT_OUT: Final = frozenset(("self", "signature", "callbacks", "rationale_field", "verbose"))
-"""Arguments that no spec can set: objects of Python, and printing of prompts."""
+LEFT_OUT: Final = frozenset(
+    ("self", "signature", "callbacks", "rationale_field", "verbose", "interpreter_factory", "sub_lm")
+)
+"""Arguments that no spec can set: objects of Python, and printing of prompts. Which interpreter there
+is, the server decides; what RLM's code asks goes to the call's language model."""
 
 
 def options_of(make: Callable[..., Any]) -> Mapping[str, Option] | str:

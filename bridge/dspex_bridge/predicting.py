@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -70,7 +73,7 @@ async def predict(worker: Worker, call: RunningCall, what: Predict) -> object:
     }
     extras = {"config": check_config(what.config)} if what.config else {}
     failpoints.passed("predict.begin")
-    with counting(call.usage), dspy.context(**settings):
+    with _code_of(worker, program) as code, counting(call.usage), dspy.context(**settings, **code):
         prediction = await _run(worker, call, running, {**inputs, **extras}, what.events)
     failpoints.passed("predict.done")
     outputs = dict(prediction.items())
@@ -82,6 +85,20 @@ async def predict(worker: Worker, call: RunningCall, what: Predict) -> object:
     return _with(to_wire(prediction), usage=call.usage.meta(), **steps)
 
 
+@contextmanager
+def _code_of(worker: Worker, program: LiveProgram) -> Generator[dict[str, object]]:
+    """DSPy's setting for a program that runs code: interpreters, which end with this call."""
+    if not program.template.runs_code:
+        yield {}
+        return
+    lease = worker.interpreters.lease()
+    try:
+        # CodeAct hands maps to fields that it calls texts; the warning would show what is in them.
+        yield {"interpreter_factory": lease, "warn_on_type_mismatch": False}
+    finally:
+        lease.close()
+
+
 async def _run(
     worker: Worker,
     call: RunningCall,
@@ -91,6 +108,8 @@ async def _run(
 ) -> dspy.Prediction:
     is_async = program.template.runs_async
     prediction: Any
+    if program.template.runs_code:  # a refusal comes before a model is asked; looking takes some time
+        await asyncio.get_running_loop().run_in_executor(worker.threads, worker.interpreters.sandbox)
     if call.wants_items:
         wanted = DEFAULT_EVENTS if events is None else events
         prediction = await run_streaming(program.module, inputs, call.emit, events=wanted, is_async=is_async)

@@ -20,6 +20,8 @@ def install() -> None:
         return _redacted(make(*args, **kwargs))
 
     logging.setLogRecordFactory(make_redacted)
+    # It logs as errors what a model's code said, which is the host's data; the model is told, and goes on.
+    logging.getLogger("dspy.predict.program_of_thought").setLevel(logging.CRITICAL)
 
 
 def _redacted(record: logging.LogRecord) -> logging.LogRecord:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .calls import RunningCall
+from .code.interpreters import Interpreters
 from .host_functions import HostFunctions
 from .lms import LanguageModels
 from .programs import ProgramCache
@@ -22,6 +23,7 @@ class Worker(Protocol):
     programs: ProgramCache
     sessions: SessionTable
     threads: ThreadPoolExecutor
+    interpreters: Interpreters
     operations: Mapping[str, Operation]
 
 

@@ -13,7 +13,12 @@ import dspy
 
 def runs_async(module: dspy.Module) -> bool:
     """Whether a module and all in it have an async form; else it must run in a thread."""
-    return all(hasattr(part, "aforward") for _, part in module.named_sub_modules())
+    return all(hasattr(part, "aforward") for _, part in module.named_sub_modules()) and not runs_code(module)
+
+
+def runs_code(module: dspy.Module) -> bool:
+    """Whether a module or one in it runs code; what DSPy calls their async form waits for that code."""
+    return any(hasattr(part, "_interpreter_factory") for _, part in module.named_sub_modules())
 
 
 async def run_module(

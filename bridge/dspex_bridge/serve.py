@@ -32,6 +32,7 @@ from dspex_protocol.records import read
 from . import failpoints, redacted_logs
 from .builder import Builder
 from .calls import CallTable, RunningCall, current_call
+from .code.interpreters import Interpreters
 from .failures import to_failure
 from .host_functions import HostFunctions
 from .lms import LanguageModels
@@ -65,6 +66,7 @@ class WorkerProcess:
         self.sessions = SessionTable()
         self.functions = HostFunctions(self._calls.call_host, loop)
         self.lms = LanguageModels(self.functions)
+        self.interpreters = Interpreters(unsafe=os.environ.get("DSPEX_UNSAFE_INTERPRETER") == "true")
         loop.set_default_executor(self.threads)
 
     async def run(self) -> None:

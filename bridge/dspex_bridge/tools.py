@@ -7,6 +7,7 @@ and the call's deadline are no failures of the tool, and end the call.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
@@ -56,9 +57,26 @@ class HostTool:
         ]
         self._timeout_s = description.timeout_s
         self._functions = functions
+        self._args = description.args
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HostTool:
         return self  # nothing in it changes, and what it calls cannot be copied
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """What code that calls it by position goes by: as in the spec, required ones first.
+
+        Raises:
+            ValueError: for an argument that no code can name, such as `class`.
+        """
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        required = [inspect.Parameter(name, kind) for name in self._required]
+        rest = [
+            inspect.Parameter(name, kind, default=schema["default"])
+            for name, schema in self._args.items()
+            if isinstance(schema, dict) and "default" in schema
+        ]
+        return inspect.Signature([*required, *rest])
 
     def __call__(self, **arguments: Any) -> Any:
         """The result, or on the event loop a coroutine that gives it.

@@ -142,6 +142,13 @@ class Config:
         str, Doc("model named `default` when the client names none, such as openai/gpt-4o-mini")
     ] = ""
     plugins: Annotated[str, Doc("Python modules with further operations, separated by commas")] = ""
+    unsafe_interpreter: Annotated[
+        bool,
+        Doc(
+            "let programs run code that a model writes without a sandbox, where there is none: such code can"
+            " do all that the server's user can"
+        ),
+    ] = False
     log_level: Annotated[LogLevel, Doc("least level of lines on stderr")] = "warning"
 
     @property

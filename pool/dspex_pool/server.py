@@ -47,6 +47,9 @@ class Server:
         environment = {name: text for name, text in environment.items() if name != variable_of("store")}
         if config.plugins:
             environment = environment | {"DSPEX_PLUGINS": config.plugins}
+        # As the settings have it: a flag may have taken back what the environment says.
+        unsafe = {variable_of("unsafe_interpreter"): "true" if config.unsafe_interpreter else ""}
+        environment = environment | unsafe
         spawner = Spawner(loop, log, use_zygote=config.zygote, environment=environment)
         self._tasks = LoopTasks(loop)
         self._store = open_store(config.store)
