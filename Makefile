@@ -27,6 +27,7 @@ setup: ## install what is missing: .venv as constraints.txt says, Elixir, server
 	@scripts/setup-elixir
 	@scripts/setup-faketime
 	@scripts/setup-servers
+	@scripts/setup-code
 
 demo: setup ## the main job end to end, driven from Elixir
 	@$(MIX) compile && mix run demo.exs

@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "drain": "end a server when its open calls have ended",
     "lm": "list a server's language models, try them, and tell what they have cost",
     "doctor": "tell whether this machine can run DSPex, and what to do if not",
+    "code": "prepare the sandbox for code that a model writes, or check it",
     "schema": "print every method with its parameters",
     "graph": "draw what a program is made of, as Mermaid or SVG",
     "sim-lm": "serve offline models over an OpenAI-compatible HTTP endpoint",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import platform
 import resource
@@ -14,11 +15,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 import msgpack
 
 from dspex_pool.config import Config
+from dspex_pool.spawning import BRIDGE
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -65,6 +67,7 @@ def look_at_machine(config: Config, environment: Mapping[str, str]) -> Iterator[
     yield check_memory(config, available_mb())
     yield check_cores(config, core_count())
     yield check_lm(config, environment)
+    yield check_code(config)
     yield check_elixir()
 
 
@@ -303,6 +306,29 @@ def check_lm(config: Config, environment: Mapping[str, str]) -> Check:
             name="language model", level="warn", found=f"{config.lm}; {variable} is not set", advice=advice
         )
     return Check(name="language model", level="ok", found=f"{config.lm}; {variable} is set")
+
+
+def check_code(config: Config) -> Check:
+    """Whether programs can run code that a model writes. Few do, so that none of it is a failure."""
+    told = _asked_of_bridge("code", "check", "--json")
+    if told.get("can_run") is True:
+        advice = str(told["advice"])
+        level: Level = "warn" if advice else "ok"
+        return Check(name="code", level=level, found=str(told["found"]), advice=advice)
+    found = f"programs that run code are refused: {told.get('found', 'the bridge does not answer')}"
+    if config.unsafe_interpreter:
+        found = "unsafe_interpreter is set and there is no sandbox: a model's code can do all that you can"
+    advice = f"Only ProgramOfThought, CodeAct and RLM need it: {told.get('advice', 'install dspex[code]')}."
+    return Check(name="code", level="warn", found=found, advice=advice)
+
+
+def _asked_of_bridge(*arguments: str) -> dict[str, object]:
+    try:
+        said = subprocess.run([*BRIDGE, *arguments], capture_output=True, text=True, timeout=90, check=False)
+        told = json.loads(said.stdout)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return {}
+    return cast("dict[str, object]", told) if isinstance(told, dict) else {}
 
 
 def check_elixir() -> Check:
