@@ -10,6 +10,11 @@ defmodule DSPex.Spec do
 
       {:best_of_n, nil, module: {:predict, "question -> answer"}, N: 3, reward_fn: "score", threshold: 1.0}
 
+  Modules that run code which a model writes (`:program_of_thought`, `:code_act`, `:rlm`) need a sandbox
+  on the server's machine, else they fail with `:not_permitted` (`docs/code.md`); tools are as above:
+
+      {:program_of_thought, "question -> answer: int"}
+
       iex> {:ok, spec} = DSPex.Spec.new(:chain_of_thought, "question -> answer")
       iex> DSPex.Spec.to_wire(spec)
       %{"module" => "ChainOfThought", "signature" => "question -> answer", "options" => %{}}
