@@ -42,6 +42,30 @@ def test_this_machine_can_run_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert not [check for check in checks.values() if check["level"] == "fail"]
 
 
+@pytest.mark.parametrize(
+    ("told", "unsafe", "level", "found"),
+    [
+        ({"can_run": True, "found": "walls", "advice": ""}, False, "ok", "walls"),
+        ({"can_run": True, "found": "one wall", "advice": "build another"}, False, "warn", "one wall"),
+        ({"can_run": False, "found": "no Deno", "advice": "install it"}, False, "warn", "refused: no Deno"),
+        ({"can_run": False, "found": "no Deno", "advice": "install it"}, True, "warn", "can do all that you"),
+        ({}, False, "warn", "the bridge does not answer"),
+    ],
+)
+def test_the_sandbox_is_told_and_never_a_failure(
+    told: dict[str, object], unsafe: bool, level: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few programs run code; those that do are refused without it."""
+
+    def answer(*arguments: str) -> dict[str, object]:
+        return told
+
+    monkeypatch.setattr(machine, "_asked_of_bridge", answer)
+    check = machine.check_code(Config(unsafe_interpreter=unsafe))
+    assert level == check.level
+    assert found in check.found
+
+
 def test_a_dspy_that_cannot_be_imported_is_told_with_its_reason(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import subprocess
+import threading
 import time
 from typing import Final
 
@@ -55,6 +56,7 @@ class SandboxProcess:
             encoding="utf-8",
             start_new_session=True,
         )
+        self._killing = threading.Lock()
         self._waiting = bytearray()
         self._searched = 0
         try:
@@ -104,10 +106,11 @@ class SandboxProcess:
 
     def kill(self) -> None:
         """End it, whatever it does; from any thread, more than once."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+        with self._killing:  # else another thread could have waited for it, and the pid be another's
             if self.popen.returncode is None:
-                os.killpg(self.popen.pid, signal.SIGKILL)
-        self.popen.wait()
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.popen.pid, signal.SIGKILL)
+                self.popen.wait()
 
     def close(self) -> None:
         """End it and give back its pipes; by whoever reads from it, and nobody else."""

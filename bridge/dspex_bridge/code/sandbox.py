@@ -27,7 +27,7 @@ FILES: Final = Path(__file__).parent / "files"
 STAMP: Final = "prepared.json"
 REGISTRY: Final = "https://registry.npmjs.org/"
 _PROBE_TIMEOUT_S: Final = 10.0
-_LOOSE_PIN: Final = re.compile(r'from\s+"([^"]+)"')
+_IMPORTED: Final = re.compile(r'^import .* from "([^"]+)"', re.MULTILINE)
 
 # `$0` is the limit. Where the system has no such limit, or a lower one already, it stays as it is.
 _LIMITED: Final = 'ulimit -c 0; ulimit -d "$0" 2>/dev/null; exec "$@"'
@@ -190,7 +190,7 @@ def runner() -> Path:
 
 def runner_imports() -> list[str]:
     """What DSPy's script imports."""
-    return _LOOSE_PIN.findall(runner().read_text(encoding="utf-8"))
+    return _IMPORTED.findall(runner().read_text(encoding="utf-8"))
 
 
 def folders() -> tuple[Path, ...]:

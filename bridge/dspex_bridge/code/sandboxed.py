@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any, Final, NoReturn
 
 import dspy
@@ -36,7 +36,15 @@ class SandboxedInterpreter(dspy.PythonInterpreter):
         self.deno_process: Any = None
 
     def _spawn_process(self) -> None:
-        self._process = self._starting.result()
+        try:
+            self._process = self._starting.result()
+        except CancelledError:
+            raise error("cancelled", "the call in which this happens has ended") from None
+        except (OSError, EOFError, ValueError) as reason:
+            told = (
+                f"an interpreter could not be started ({type(reason).__name__}); `dspex code check` says why"
+            )
+            raise error("program_failed", told, details={"limit": "start"}, retryable=True) from None
         self.deno_process = self._process.popen
 
     def _read_response_line(self, context: str) -> str:
