@@ -28,6 +28,8 @@ from tests.support.proxy import Fault, Proxy, Trouble
 from tests.support.servers import serving
 
 from dspex_bridge import zygote
+from dspex_bridge.code.interpreters import Interpreters
+from dspex_bridge.code.sandbox import Lacking
 from dspex_bridge.failures import to_failure
 from dspex_bridge.host_functions import HostFunctions
 from dspex_bridge.lms import LanguageModels
@@ -537,6 +539,14 @@ _RAISED: Final[Mapping[str, BaseException]] = {
 @provokes(*_RAISED)
 def _raised(code: str) -> DSPexError | None:
     return crossed(to_failure(_RAISED[code]))
+
+
+@provokes("not_permitted")
+def _not_permitted(code: str) -> DSPexError | None:
+    interpreters = Interpreters(find=lambda: Lacking(what="Deno is not installed", advice="install it"))
+    with pytest.raises(DSPexError) as caught:
+        interpreters.lease()()
+    return crossed(to_failure(caught.value))
 
 
 @provokes("prediction_failed")
