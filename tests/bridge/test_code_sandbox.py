@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
-from dspex_bridge.code import preparing, sandbox
-from dspex_bridge.code.interpreters import MAX_PER_CALL, Interpreters
+from dspex_bridge.code import interpreters, preparing, sandbox
+from dspex_bridge.code.interpreters import MAX_PER_CALL, Interpreters, Lease
 from dspex_bridge.code.preparing import run_code
+from dspex_bridge.code.process import SandboxProcess
 from dspex_bridge.code.sandbox import (
     FILES,
     Lacking,
@@ -125,6 +129,86 @@ def test_what_could_not_be_fetched_leaves_what_was_there(
     assert "could not be fetched" in capsys.readouterr().out
     assert [folder] == list(tmp_path.iterdir())
     assert [folder / "older"] == list(folder.iterdir())
+
+
+COMPUTES = Sandbox(
+    kind="deno",
+    command=(
+        sys.executable,
+        "-c",
+        (
+            "import json, sys\n"
+            "for line in sys.stdin:\n"
+            "    answer = {'id': json.loads(line)['id'], 'result': {'output': '42\\n'}}\n"
+            "    print(json.dumps(answer), flush=True)\n"
+        ),
+    ),
+    environment={"PATH": "/usr/bin:/bin"},
+)
+"""A process that says that it computes, and starts faster than a sandbox."""
+
+
+def wait_until(it_is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not it_is_so():
+        assert time.monotonic() < until
+        time.sleep(0.001)
+
+
+def process_of(lease: Lease) -> SandboxProcess:
+    interpreter = lease()
+    interpreter.start()
+    process: SandboxProcess = interpreter._process
+    return process
+
+
+def test_each_session_has_a_process_of_its_own_and_the_next_is_ready() -> None:
+    """The one that was kept ready is used, another takes its place, and all end."""
+    starts = Interpreters(find=lambda: COMPUTES)
+    first, second = starts.lease(), starts.lease()
+    one = process_of(first)
+    wait_until(lambda: starts._spare is not None)
+    ready = starts._spare
+    assert ready is not None
+    other = process_of(second)
+    assert ready.result() is other
+    assert one.popen.pid != other.popen.pid
+    first.close()
+    assert one.popen.returncode is not None
+    assert other.popen.poll() is None
+    second.close()
+    starts.close()
+    for process in (one, other):
+        process.close()
+
+
+class Remembering(Interpreters):
+    """Which processes were dropped."""
+
+    def __init__(self) -> None:
+        super().__init__(find=lambda: COMPUTES)
+        self.dropped: list[Future[SandboxProcess]] = []
+
+    def _drop(self, spare: Future[SandboxProcess]) -> None:
+        super()._drop(spare)
+        self.dropped.append(spare)
+
+
+def test_a_process_that_nobody_needs_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a session after that gets a new one."""
+    monkeypatch.setattr(interpreters, "IDLE_S", 0.01)
+    starts = Remembering()
+    lease = starts.lease()
+    used = process_of(lease)
+    wait_until(lambda: bool(starts.dropped))
+    assert starts.dropped[0].result().popen.returncode is not None
+    again = process_of(lease)
+    assert again.popen.pid not in (used.popen.pid, starts.dropped[0].result().popen.pid)
+    wait_until(lambda: len(starts.dropped) > 1)
+    lease.close()
+    starts.close()
+    for process in (used, again):
+        process.close()
 
 
 ENDS = Sandbox(kind="deno", command=("true",), environment={"PATH": "/usr/bin:/bin"})

@@ -26,6 +26,9 @@ MAX_CALLS: Final = 4
 MAX_PER_CALL: Final = 4
 """A call's own, and those of sub-agents that its code builds."""
 
+IDLE_S: Final = 300.0
+"""A process that nobody has asked for in so long gives its memory back; the next call waits for a start."""
+
 _LOOK_AGAIN_S: Final = 0.2
 
 
@@ -84,8 +87,19 @@ class Interpreters:
 
     def _start_spare(self, sandbox: Sandbox) -> None:
         with self._lock:
-            if self._spare is None and not self._closed:
-                self._spare = self._starters.submit(SandboxProcess, sandbox)
+            if self._spare is not None or self._closed:
+                return
+            self._spare = spare = self._starters.submit(SandboxProcess, sandbox)
+        timer = threading.Timer(IDLE_S, self._drop, [spare])
+        timer.daemon = True
+        spare.add_done_callback(lambda _: timer.start())
+
+    def _drop(self, spare: Future[SandboxProcess]) -> None:
+        with self._lock:
+            if self._spare is not spare:
+                return
+            self._spare = None
+        _close_started(spare)
 
     def close(self) -> None:
         """End what is ready, and start nothing more. A worker has no need of it: it ends with them."""
