@@ -79,6 +79,9 @@ _PROVIDER_ERRORS: Final[Mapping[str, str]] = {
 vendored client is left out: its name is Python's own, and it always comes as a ServerError
 or inside an `LMTimeoutError`."""
 
+_OWN_WORDS: Final = frozenset(("value_error", "assertion_error"))
+"""Rows of pydantic whose words are those of somebody's validator: some of DSPy's quote the value."""
+
 _FIELD: Final = re.compile(r"Failed to parse field (\w+)[ :]")
 _KEYS: Final = r"""(?<![A-Za-z0-9])(?:sk|rk|pk|gsk|xai|hf|ghp|gho|glpat|pplx|r8|nvapi)[-_][A-Za-z0-9_-]{12,}
       | AIza[A-Za-z0-9_-]{20,} | (?:AKIA|ASIA)[A-Z0-9]{12,} | eyJ[A-Za-z0-9_-]{16,}[A-Za-z0-9_.-]*
@@ -234,6 +237,8 @@ def _rule_broken(exc: dspy_errors.AdapterParseError) -> str | None:
             break
         current = current.__cause__ or current.__context__
     if not isinstance(current, pydantic.ValidationError):
+        return None
+    if any(row["type"] in _OWN_WORDS for row in current.errors(include_url=False, include_input=False)):
         return None
     return str(refused_by(current, "").details["expected"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import dspy
@@ -92,6 +93,22 @@ def test_a_value_of_the_wrong_type_names_its_field() -> None:
     expected = "a valid integer, unable to parse string as an integer"
     assert {"adapter": "ChatAdapter", "field": "a", "expected": expected} == failure.details
     assert PROMPT.encode() not in encode_failure(failure)
+
+
+@pytest.mark.parametrize("adapter", [dspy.ChatAdapter(), dspy.JSONAdapter(), dspy.XMLAdapter()])
+@pytest.mark.parametrize("kind", [dspy.ToolCalls, dspy.Image, dspy.Audio, dspy.Code, dspy.History])
+def test_a_validator_of_dspy_that_quotes_the_value_is_not_quoted(adapter: Any, kind: Any) -> None:
+    """Its words are its own, and may be the model's."""
+    answers = {
+        "ChatAdapter": f"[[ ## a ## ]]\n{PROMPT}\n",
+        "JSONAdapter": json.dumps({"a": {"b": PROMPT}}),
+        "XMLAdapter": f"<a>{PROMPT}</a>",
+    }
+    signature = dspy.Signature({"q": (str, dspy.InputField()), "a": (kind, dspy.OutputField())}, "Answer.")
+    try:
+        adapter.parse(signature, answers[type(adapter).__name__])
+    except dspy.AdapterParseError as raised:
+        assert PROMPT.encode() not in encode_failure(to_failure(raised))
 
 
 def test_an_error_of_ours_passes_through_its_wrappers() -> None:

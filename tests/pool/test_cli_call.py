@@ -109,6 +109,19 @@ def test_predict_is_written_short() -> None:
     assert ("sim/demo", True, False) == (request.lm, request.stream, request.json)
 
 
+def test_an_adapter_may_have_options_and_an_answer_be_asked_for_again() -> None:
+    """As JSON; the server says which there are."""
+    adapter = '{"name": "json", "options": {"structured_output": false}}'
+    words = ["predict", "q -> a", "q=x", "--adapter", adapter, "--on-violation", '{"retry": 2}']
+    payload: Any = read_request(words).payload
+    assert {"name": "json", "options": {"structured_output": False}} == payload["adapter"]
+    assert {"retry": 2} == payload["on_violation"]
+    payload = read_request([*words[:-1], "fail"]).payload
+    assert "fail" == payload["on_violation"]
+    with pytest.raises(DSPexError, match="--on-violation"):
+        read_request(["system.echo", "--on-violation", "fail"])
+
+
 def test_a_signature_may_be_a_map() -> None:
     """Constraints have no string form."""
     request = read_request(["predict", '{"outputs": [{"name": "score", "type": "float", "le": 1}]}'])
