@@ -121,7 +121,13 @@ defmodule DSPex.Streaming do
   end
 
   defp read(%{"type" => "status"} = item) do
-    %Status{message: item["message"], stage: item["stage"], event: item["event"], name: item["name"]}
+    %Status{
+      message: item["message"],
+      stage: item["stage"],
+      event: item["event"],
+      name: item["name"],
+      run: item["run"]
+    }
   end
 
   # A type of a later server: as it is.

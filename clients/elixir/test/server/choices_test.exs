@@ -104,7 +104,10 @@ defmodule DSPex.ChoicesServerTest do
     elements = dspex |> DSPex.stream(program(), %{ticket: "It smokes."}, options) |> Enum.to_list()
     last = List.last(elements)
     assert {is_struct(last, Prediction), last.urgency} == {true, 10}
-    {_void, [%Status{event: "retry", name: "self"} | rest]} = Enum.split_while(elements, &(not retry?(&1)))
+
+    {_void, [%Status{event: "retry", name: "self", run: 1} | rest]} =
+      Enum.split_while(elements, &(not retry?(&1)))
+
     assert Enum.join(for %Token{field: "reply", text: text} <- rest, do: text) == "At once."
   end
 
