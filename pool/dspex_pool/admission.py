@@ -9,11 +9,12 @@ from dspex_protocol import Envelope, Meta, error, invalid_argument
 from dspex_protocol.limits import MAX_CALLBACK_DEPTH, MAX_ENVELOPE_BYTES, MAX_ID, MAX_META_ENTRIES
 
 from . import endings, metadata
+from .batch_payload import METHOD as BATCH_RUN
 from .calls import Call, Caller
 from .lanes import Lane
 from .library.library import Library
 from .library.names import reference_of
-from .operations import HOP_METHODS, OWN_METHODS, with_own_methods
+from .operations import ADMITTED, HOP_METHODS, OWN_METHODS, with_own_methods
 from .stored_calls import check_session
 from .stored_operations import STORED_METHODS
 from .tenants import Tenants
@@ -61,10 +62,12 @@ class Admission:
         tenant = call.meta.get("tenant") or caller.tenant
         call.tenant = self._tenants.of(str(tenant), now_s)
         call.conclude = self.conclusions.get(method)
+        if method == BATCH_RUN and call.meta.get("lane") is None:
+            call.lane = Lane.BATCH
         return call
 
     def _check_method(self, method: str) -> None:
-        known = not self.methods or method in self.methods or method in STORED_METHODS
+        known = not self.methods or method in self.methods or method in ADMITTED
         if not known or method in HOP_METHODS:
             raise endings.unknown_method(method, (self.methods | OWN_METHODS.keys()) - HOP_METHODS)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, cast
 
 from dspex_protocol import Hello, Meta, decode_value, encode_value
 from dspex_protocol.records import Doc, Length, Range, describe
 
+from .batch_payload import METHOD as BATCH_RUN
+from .batch_payload import RunBatch
 from .own_method import Nothing, OwnMethod
 from .stored_operations import STORED_METHODS
 
@@ -41,6 +44,10 @@ OWN_METHODS: Final = {
     "lm.usage": OwnMethod(
         parameters=SpentBy, doc="What language models have cost since the start, by LM, program and tenant."
     ),
+    BATCH_RUN: OwnMethod(
+        parameters=RunBatch,
+        doc="Runs a program over many inputs, spread over the workers; with credit an item for each row.",
+    ),
     "pool.recycle": OwnMethod(
         parameters=Recycle, doc="Replaces workers that serve; each goes when its successor is ready."
     ),
@@ -53,6 +60,9 @@ OWN_METHODS: Final = {
     "pool.release": OwnMethod(parameters=Release, doc="Lets calls out of the quarantine."),
     **STORED_METHODS,
 }
+
+ADMITTED: Final = frozenset((BATCH_RUN, *STORED_METHODS))
+"""Those of them that are calls with a life: they wait, end by time, and are cancelled."""
 
 HOP_METHODS: Final = frozenset(
     (
@@ -75,7 +85,7 @@ def with_own_methods(meta: Meta, described: bytes) -> bytes:
     """Complete a worker's answer to `system.describe` with what the supervisor adds."""
     match decode_value(described):
         case {"methods": dict()} as description:
-            own: dict[str, object] = {
+            own: dict[str, dict[str, object]] = {
                 name: {
                     "doc": method.doc,
                     "parameters": None if method.parameters is None else describe(method.parameters),
@@ -84,7 +94,19 @@ def with_own_methods(meta: Meta, described: bytes) -> bytes:
                 for name, method in OWN_METHODS.items()
             }
             whole = cast("dict[str, dict[str, object]]", description)
+            own[BATCH_RUN]["parameters"] = _with_those_of_predict(own, whole["methods"])
             shown = {name: row for name, row in whole["methods"].items() if name not in HOP_METHODS}
             return encode_value({**whole, "methods": dict(sorted({**own, **shown}.items()))})
         case _:
             return described
+
+
+def _with_those_of_predict(own: Mapping[str, object], workers: Mapping[str, object]) -> object:
+    """What a batch takes besides its own goes to each prediction."""
+    of_batch, of_predict = _parameters(own.get(BATCH_RUN)), _parameters(workers.get("program.predict"))
+    return of_batch | {name: row for name, row in of_predict.items() if name not in of_batch}
+
+
+def _parameters(row: object) -> dict[str, object]:
+    parameters = cast("dict[str, object]", row)["parameters"] if isinstance(row, dict) else None
+    return cast("dict[str, object]", parameters) if isinstance(parameters, dict) else {}

@@ -88,9 +88,9 @@ class Outcomes:
         """A result of ours is the outcome."""
         self.reply_encoded(call, encode_value(value))
 
-    def reply_encoded(self, call: Call, payload: bytes) -> None:
+    def reply_encoded(self, call: Call, payload: bytes, meta: Meta | None = None) -> None:
         """The same, of a result that is encoded already."""
-        self._answer(call, REPLY, {}, payload)
+        self._answer(call, REPLY, meta or {}, payload)
 
     def fail(self, call: Call, failure: DSPexError, meta: Meta | None = None) -> None:
         """An error of ours is the outcome."""

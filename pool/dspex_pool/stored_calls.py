@@ -49,6 +49,7 @@ class StoredCalls:
         log: For operators.
         remind: Has `look_again` or `sweep` called with that thing at a time.
         check_room: Refuses a call of ours as one of a client's.
+        begin: Runs a call whose program has been found.
         give_up: Answers a call with an error; whoever is at work on it is stopped.
         flush: Writes what was sent.
 
@@ -67,6 +68,7 @@ class StoredCalls:
         log: Log,
         remind: Callable[[object, float], None],
         check_room: Callable[[Call, float], None],
+        begin: Callable[[Call], None],
         give_up: Callable[[Call, DSPexError], None],
         flush: Callable[[], None],
     ) -> None:
@@ -77,6 +79,7 @@ class StoredCalls:
         self._clock = clock
         self._log = log
         self._check_room = check_room
+        self._begin = begin
         self._give_up = give_up
         self._flush = flush
         self._fetching = Fetching(
@@ -204,9 +207,8 @@ class StoredCalls:
 
     def _found(self, call: Call) -> None:
         assert call.record is not None
-        assert call.caller is not None
         name_version(call, call.record)
-        self._placing.place(call, is_held=call.caller.is_clogged)
+        self._begin(call)
         self._flush()
 
     def _failed(self, call: Call, failure: DSPexError) -> None:

@@ -38,6 +38,8 @@ from dspex_protocol.states import CallEvent, CallState, move
 
 from . import callbacks, endings
 from .admission import Admission
+from .batch_payload import METHOD as BATCH_RUN
+from .batches import Batches, BatchPause
 from .calls import Call, Caller, WorkerDeath
 from .config import Config
 from .deadlines import DeadlineWheel
@@ -103,6 +105,7 @@ class Switchboard:
     Attributes:
         library: Stored programs.
         stored: Calls that need the store.
+        batches: Those that are spread over the workers.
         placing: Where calls run, and those that wait.
         outcomes: How calls have ended so far.
         spending: What language models have cost.
@@ -148,6 +151,18 @@ class Switchboard:
             log=log,
             remind=self._wheel.add,
             check_room=self._check_room,
+            begin=self._begin,
+            give_up=self._give_up,
+            flush=self.flush,
+        )
+        self.batches = Batches(
+            places=config.workers * config.calls_per_worker,
+            tasks=stored.tasks,
+            outcomes=self.outcomes,
+            clock=clock,
+            log=log,
+            remind=self._wheel.add,
+            start=self._start_row,
             give_up=self._give_up,
             flush=self.flush,
         )
@@ -171,11 +186,47 @@ class Switchboard:
             self._check_controls(caller)
         elif call.method in STORED_METHODS:
             self._check_bytes(call, now_s)  # it takes no place itself; what is done for it may
+        elif call.method == BATCH_RUN:
+            self._check_batch(call, now_s)
         elif not call.depth:
             self._check_room(call, now_s)
         self.outcomes.open(call)
         if not self.stored.takes(call):
-            self.placing.place(call, is_held=caller.is_clogged)
+            self._begin(call)
+
+    def _begin(self, call: Call) -> None:
+        """Run a call that has all that it needs."""
+        assert call.caller is not None
+        if call.method == BATCH_RUN:
+            self.batches.begin(call)
+        else:
+            self.placing.place(call, is_held=call.caller.is_clogged)
+
+    def _start_row(self, call: Call) -> None:
+        """Run one row of a batch, as a client's call."""
+        now_s = self._clock()
+        if len(self.quarantine) and (repro := self.quarantine.refuses(call, now_s)):
+            raise endings.quarantined(call, repro)
+        if not call.depth:
+            self._check_room_for_row(call)
+            self._check_room(call, now_s)
+        self.outcomes.open(call)
+        self.placing.place(call, is_held=False)
+
+    def _check_room_for_row(self, call: Call) -> None:
+        """Rows never fill more than half of the queue: a batch can wait, and who made it may not."""
+        waiting = self.placing.waiting.count(Lane.BATCH)
+        if (
+            waiting >= (self._max_waiting + 1) // 2
+            and not self.placing.has_room_for(call)
+            and not self._push_out(call)
+        ):
+            raise self._overloaded(f"{waiting} calls of the lane batch wait")
+
+    def _check_batch(self, call: Call, now_s: float) -> None:
+        if self.batches.is_full and not call.depth:
+            raise self._overloaded(f"{len(self.batches)} batches are open")
+        self._check_bytes(call, now_s)
 
     def _check_controls(self, caller: Caller) -> None:
         if sum(call.lane is Lane.CONTROL for call in caller.calls.values()) >= MAX_CONTROL_CALLS:
@@ -240,7 +291,7 @@ class Switchboard:
             return
         call.state = move(CALL_TABLE, call.state, CallEvent.CANCEL)
         if self.placing.waiting.remove(call) or call.worker is None:
-            self._give_up(call, endings.cancelled(call, "queued"))
+            self._give_up(call, endings.cancelled(call, self.batches.rung_of(call)))
             return
         call.worker.link.send(encode(CANCEL, call.worker_id, None, {}, NIL))
         self._wheel.add(CancelAnswer(call), self._clock() + CANCEL_ANSWER_S)
@@ -254,6 +305,8 @@ class Switchboard:
         call.credit += count
         if call.worker is not None:
             call.worker.link.send(encode(CREDIT, call.worker_id, None, {"n": count}, NIL))
+        elif call.method == BATCH_RUN:
+            self.batches.add_credit(call)
 
     def client_gone(self, caller: Caller) -> None:
         """Give up all that this client had asked for."""
@@ -264,6 +317,7 @@ class Switchboard:
     def client_reads_again(self, caller: Caller) -> None:
         """A client that had not read has caught up."""
         self.placing.resume(caller)
+        self.batches.client_reads_again(caller)
         self.flush()
 
     def pump(self) -> None:
@@ -470,6 +524,8 @@ class Switchboard:
                     self._kill_stuck(worker)
                 case StaleCheck():
                     self.stored.look_again(thing)
+                case BatchPause():
+                    self.batches.look_again(thing)
                 case SessionSweep():
                     self.stored.sessions.sweep()
                 case _:
@@ -479,7 +535,7 @@ class Switchboard:
 
     def _deadline_passed(self, call: Call) -> None:
         self.outcomes.counters.deadlines += 1
-        self._give_up(call, endings.late(call))
+        self._give_up(call, self.batches.late(call) or endings.late(call))
 
     def _kill_stuck(self, worker: Worker) -> None:
         self.outcomes.counters.stuck += 1
@@ -506,6 +562,8 @@ class Switchboard:
         # It may have ended just now, and who waits for it has not heard of it yet.
         if call.errand is not None and call.errand.caller is not None:
             self._give_up(call.errand, endings.cancelled(call.errand, "asked"))
+        if call.method == BATCH_RUN:
+            self.batches.closed(call)
         self.stored.closed(call)
 
     def flush(self) -> None:

@@ -54,6 +54,10 @@ class WaitingCalls:
     def __len__(self) -> int:
         return len(self._places)
 
+    def count(self, lane: Lane) -> int:
+        """How many calls of a lane wait; held ones do not count."""
+        return self._waiting[lane]
+
     # In and out
 
     def add(self, call: Call) -> None:
