@@ -17,6 +17,8 @@ defmodule DSPex do
 
   Several instances may live side by side; nothing is configured globally.
 
+  `batch/4` runs a program on many inputs at once; see `DSPex.Batch`.
+
   `DSPex.Programs` keeps programs in the server's store, with versions and tags, and
   `DSPex.Sessions` conversations with them.
 
@@ -70,6 +72,7 @@ defmodule DSPex do
   """
 
   alias DSPex.{
+    Batch,
     Call,
     Callback,
     Choices,
@@ -220,6 +223,46 @@ defmodule DSPex do
   @spec stream(t(), program(), inputs(), options()) :: Enumerable.t()
   def stream(dspex, program, inputs, options \\ []),
     do: DSPex.Streaming.stream(dspex, program, inputs, options)
+
+  # -- batches ---------------------------------------------------------------------------
+
+  @doc """
+  Runs a program on many inputs, spread over the workers; returns all results in the order of the rows.
+
+      rows = [%{question: "Why?"}, %{question: "How?"}]
+      {:ok, batch} = DSPex.batch(MyApp.DSPex, program, rows, parallelism: 8, timeout: 600_000)
+      for {:ok, prediction} <- batch.results, do: prediction.answer
+
+  A row that fails is an `{:error, error}` among the results, and no failure of the whole.
+  Where the whole fails (its time is over, the server died), the results so far are in the
+  error, as a map by index: `error.details["results"]`. `DSPex.Batch` has the options.
+  """
+  @spec batch(t(), program(), Enumerable.t(), options()) :: result(Batch.t())
+  def batch(dspex, program, rows, options \\ []), do: Batch.run(dspex, program, rows, options)
+
+  @doc "The same, or raises `DSPex.Error`; also then a row that fails is one of the results."
+  @spec batch!(t(), program(), Enumerable.t(), options()) :: Batch.t()
+  def batch!(dspex, program, rows, options \\ []), do: Error.bang(batch(dspex, program, rows, options))
+
+  @doc """
+  A lazy stream of a batch: `{index, {:ok, prediction}}` or `{index, {:error, error}}` of each row
+  as it ends, and a `DSPex.Batch` with the figures as last element.
+
+      MyApp.DSPex
+      |> DSPex.batch_stream(program, rows)
+      |> Enum.each(fn
+        {index, {:ok, prediction}} -> save(index, prediction)
+        {index, {:error, error}} -> Logger.warning("row \#{index}: \#{error.message}")
+        %DSPex.Batch{} = batch -> IO.inspect(batch.usage)
+      end)
+
+  Nothing happens before the first demand. Halting cancels the batch. A slow consumer slows it
+  down: at most `credit:` (64) results are under way, and no rows are run for those behind them.
+  A failure of the whole raises `DSPex.Error`, after the results so far.
+  """
+  @spec batch_stream(t(), program(), Enumerable.t(), options()) :: Enumerable.t()
+  def batch_stream(dspex, program, rows, options \\ []),
+    do: Batch.stream(dspex, program, rows, options)
 
   @doc false
   @spec prediction_request(program(), inputs(), map()) :: {:ok, map(), map()} | {:error, Error.t()}

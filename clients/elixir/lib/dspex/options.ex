@@ -207,6 +207,12 @@ defmodule DSPex.Options do
   defp call_rule(:credit, value),
     do: {is_integer(value) and value in 2..1_000_000, "an integer from 2 to 1000000"}
 
+  defp call_rule(:parallelism, value),
+    do: {is_integer(value) and value in 1..1_024, "an integer from 1 to 1024"}
+
+  defp call_rule(:max_errors, value), do: {is_integer(value) and value > 0, "an integer from 1"}
+  defp call_rule(:row_timeout, value), do: milliseconds(value)
+
   defp call_rule(key, value), do: Stored.rule(key, value)
 
   defp instance_rule(:name, value),
