@@ -347,7 +347,8 @@ class Switchboard:
         self._broken = reason
         if not self.placing.workers:
             for call in self.placing.waiting.drain():
-                self.outcomes.fail(call, reason)
+                if call.caller is not None:  # else it was a row of a batch that has ended with another row
+                    self.outcomes.fail(call, reason)
         self.flush()
 
     def take_from_worker(self, worker: Worker, bodies: list[bytes | Oversized]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.support.fakes import Client, FakeWorker, Frame, Room, body_of
 
-from dspex_protocol import CALL, CANCEL, FAIL, REPLY, decode_value
+from dspex_protocol import CALL, CANCEL, FAIL, REPLY, decode_value, error
 
 METHOD = "batch.run"
 SPEC = {"module": "Predict", "signature": "q -> a"}
@@ -330,8 +330,8 @@ def test_a_row_whose_result_fits_no_frame_fails_alone(room: Room) -> None:
     answer(room, 0, "x" * 8180)
     answer(room, 1)
     first, second = client.items(call)
-    error: Any = first.fields["error"]
-    assert "result_too_large" == error["code"]
+    failure: Any = first.fields["error"]
+    assert "result_too_large" == failure["code"]
     assert {"index": 1, "prediction": "a"} == second.fields
 
 
@@ -345,9 +345,9 @@ def test_an_input_that_is_wrong_is_named_with_its_row(room: Room, client: Client
         "details": {"field": "inputs.q", "expected": "a string", "got": "1"},
     }
     worker.give(body_of(FAIL, call_id, None, {}, failure))
-    error: Any = client.items(call)[0].fields["error"]
-    assert "inputs[1].q" == error["details"]["field"]
-    assert error["message"].startswith("inputs[1].q: expected a string")
+    named: Any = client.items(call)[0].fields["error"]
+    assert "inputs[1].q" == named["details"]["field"]
+    assert named["message"].startswith("inputs[1].q: expected a string")
 
 
 def test_a_stored_program_is_found_once_for_all_rows(room: Room, client: Client) -> None:
@@ -391,6 +391,17 @@ def test_a_row_that_kills_is_refused_and_the_others_are_not(room: Room, client: 
     results: Any = client.outcome(call).fields["results"]
     assert "poisoned" == results[0]["error"]["code"]
     assert "a" == results[1]["prediction"]
+
+
+def test_workers_that_do_not_start_end_a_batch_once() -> None:
+    """Though all of its rows wait for one."""
+    room = Room(workers=0)
+    client = room.add_client()
+    call = client.call(METHOD, rows(5))
+    assert 5 == len(room.switchboard.placing.waiting)
+    room.switchboard.no_workers(error("boot_failed", "they end at once"))
+    assert "boot_failed" == client.outcome(call).code
+    assert 0 == room.waiting
 
 
 def test_meta_goes_with_each_row(room: Room, client: Client) -> None:
