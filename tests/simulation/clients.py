@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from dspex_protocol import CANCEL, FAIL, NIL, REPLY, Meta, encode, encode_value
 
+from .batch_book import page_of
 from .connections import Connection
 from .keepers import Keeper
 from .records import CallRecord, WriteRecord
@@ -148,8 +149,10 @@ class SimClient:
             self.send("system.echo", self._script(), self._meta() | {"lane": "control"})
         elif pick < 0.2:
             self.send("system.echo", self._script(), self._meta())
-        elif pick < 0.45:
+        elif pick < 0.4:
             self.send("program.predict", self._script(), self._meta())
+        elif pick < 0.5:
+            self._batch()
         elif pick < 0.65:
             self._stream()
         elif pick < 0.78:
@@ -199,6 +202,23 @@ class SimClient:
         }
         self.send("program.predict", script, self._meta() | {"credit": self._random.randint(1, 3)})
 
+    def _batch(self) -> None:
+        """One of a few rows, of which some may ask, fail, or kill."""
+        random = self._random
+        rows = [
+            self._script() | {"nonce": self._world.next_nonce(), "asks": int(random.random() < 0.1)}
+            for _ in range(random.choice((0, 1, 3, 10, 25)))
+        ]
+        payload: dict[str, object] = {"inputs": rows}
+        if random.random() < 0.7:
+            payload["parallelism"] = random.choice((1, 2, 5, 30))
+        if random.random() < 0.2:
+            payload["max_errors"] = random.randint(1, 2)
+        meta: Meta = self._meta() | {"rows": len(rows)}
+        if random.random() < 0.6:
+            meta["credit"] = random.randint(1, 3)
+        self.send("batch.run", payload, meta)
+
     def send(
         self,
         method: str,
@@ -230,7 +250,7 @@ class SimClient:
             connection=connection,
             id=self._free_id(),
             method=method,
-            lane=str(meta.get("lane", "interactive")),
+            lane=str(meta.get("lane", "batch" if method == "batch.run" else "interactive")),
             deadline_s=deadline_ms / 1000,
             may_fail_with=may_fail_with,
             program=str(meta.get("program", "")),
@@ -242,6 +262,10 @@ class SimClient:
             depth=parent.depth + 1 if parent else 0,
         )
         call.names = names_of_call(call, script)
+        if method == "batch.run":
+            rows = cast("list[dict[str, object]]", script["inputs"])
+            max_errors = cast("int | None", script.get("max_errors"))
+            call.batch = page_of(world, call, rows, max_errors, keeps="credit" not in meta)
         if write is not None:
             write.calls.append(call)
         is_plain = (call.is_local and method != "system.ping") or call.is_stored

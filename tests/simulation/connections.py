@@ -170,7 +170,7 @@ class Connection:
         parent = self.open_calls.get(parent_id) if isinstance(parent_id, int) else None
         value = decode_value(payload)
         args = value["args"] if isinstance(value, dict) else None
-        if parent is None or not isinstance(args, dict) or args["within"] != parent.nonce:
+        if parent is None or not isinstance(args, dict) or not _is_within(parent, args["within"]):
             raise Violation("P2", f"{self.name} is called within {parent}: {value!r}")
         if callback_id in self.callbacks:
             raise Violation("P2", f"{self.name} is called twice with the id {callback_id}")
@@ -197,3 +197,10 @@ class Connection:
         self._world.history.connection_lost(self)
         self.open_calls.clear()
         self.callbacks.clear()
+
+
+def _is_within(parent: CallRecord, nonce: object) -> bool:
+    """Whether that is the call, or a row of it."""
+    if parent.batch is not None:
+        return parent.batch.row_within(nonce) is not None
+    return parent.nonce == nonce

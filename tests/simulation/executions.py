@@ -49,7 +49,8 @@ class Running:
         self._world = worker.world
         self._meta = envelope.meta
         self._method = envelope.method
-        self._script = value
+        inputs = value.get("inputs")
+        self._script: dict[str, object] = inputs if isinstance(inputs, dict) else value
         # That which was there when the call came; it may be forgotten while the call runs.
         self._record = worker.programs.get((envelope.meta.get("program"), envelope.meta.get("version")))
         # So is the session: what becomes of it in the meantime is none of this call's.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from dspex_protocol import CALL, FAIL, ITEM, REPLY, Meta, decode_envelope, decode_value
 from dspex_protocol.frame import HEADER_BYTES
 
+from .batch_book import row_of, see_answer, see_entry
 from .justification import EARLY_S, explain
 from .records import CallRecord, Execution, Sending, Violation
 from .stored_history import StoredHistory
@@ -62,6 +63,8 @@ class History:
         """A client writes a CALL."""
         self.calls.append(call)
         self._by_nonce[call.nonce] = call
+        if call.batch is not None:
+            self._by_nonce.update({row.nonce: row for row in call.batch.rows})
 
     def call_arrived(self, call: CallRecord) -> None:
         """The supervisor reads it."""
@@ -72,6 +75,11 @@ class History:
             call.deadline_s = max(0.0, min(call.deadline_s, rest_s))
         self.open[call.connection, call.id] = call
         self.stored.arrived(call)
+        if call.batch is not None:
+            for row in call.batch.rows:
+                row.arrived_s, row.deadline_s = call.arrived_s, call.deadline_s
+            self._world.loop.call_later(call.deadline_s + LATE_S, self._must_be_over, call)
+            return  # it needs no worker itself, and how soon its rows run is its own business
         if call.is_known and not call.depth:
             self._world.loop.call_later(PATIENT_S, self._must_not_wait_for_store, call)
         if call.depth or call.lane == "control":
@@ -137,12 +145,20 @@ class History:
             if call is None:
                 raise Violation("P1", f"{connection.name} is sent an item for {call_id}, which is not open")
             call.is_committed = True
+            if call.batch is not None:
+                self._row_answered(call, decode_value(body[payload_at:]))
         elif kind == CALL:
             parent = meta.get("parent")
             call = self.open.get((connection, parent)) if isinstance(parent, int) else None
             if call is None:
                 raise Violation("P2", f"{connection.name} is called within {parent}, which is not open")
             call.is_committed = True
+            if call.batch is not None:
+                args = _map_of(body[payload_at:])["args"]
+                row = call.batch.row_within(args["within"]) if isinstance(args, dict) else None
+                if row is None or row.is_closed:
+                    raise Violation("P2", f"{call} is called within {args!r}, which is no open row of it")
+                row.is_committed = True
 
     def _answered(self, call: CallRecord, code: str, meta: Meta, payload: bytes) -> None:
         call.answered_s = self._world.now_s
@@ -157,13 +173,37 @@ class History:
             self.stored.failed(call)
         elif call.is_stored or call.program or call.session:
             self.stored.succeeded(call, meta, decode_value(payload))
-        if code == "deadline":
+        if call.batch is not None and code == "ok":
+            results = _map_of(payload).get("results")
+            for entry in results if isinstance(results, list) else ():
+                self._row_answered(call, entry)
+        elif code == "deadline" and call.batch is None:
             self._check_kept_waiting(call)
             self._check_stalled(call)
         self._check_attempts(call, meta)
+        self._over_with(call)
+        self.stored.over(call)
+
+    def _row_answered(self, call: CallRecord, entry: object) -> None:
+        """The supervisor tells what has become of a row."""
+        index, row = row_of(call, entry)
+        if row.answered_s is not None:
+            raise Violation("P1", f"{call} is told of row {index} a second time")
+        row.answered_s = self._world.now_s
+        assert isinstance(entry, dict)
+        failure = entry.get("error")
+        if isinstance(failure, dict):
+            row.code = str(failure.get("code"))
+            explain(self._world, row, row.code, failure)
+        self._over_with(row)
+
+    def _over_with(self, call: CallRecord) -> None:
+        """Nobody wants it any more, nor its rows: they are to stop."""
         for sending in call.sendings:
             self._give_up(sending)
-        self.stored.over(call)
+        if call.batch is not None:
+            for row in call.batch.rows:
+                self._over_with(row)
 
     def _check_kept_waiting(self, call: CallRecord) -> None:
         """A call that did nothing until its deadline: there was no place that it could have had."""
@@ -222,8 +262,7 @@ class History:
             call = self.open.pop(key)
             call.gone_s = self._world.now_s
             self.stored.over(call)
-            for sending in call.sendings:
-                self._give_up(sending)
+            self._over_with(call)
 
     def _has_open(self, connection: Connection) -> bool:
         """Whether workers have yet to answer calls of it."""
@@ -248,6 +287,9 @@ class History:
         is_mirrored = call.method == "system.ping" or not call.is_local
         if kind == FAIL or not is_mirrored or call.is_stored:
             return
+        if call.batch is not None:
+            see_answer(call, value)
+            return
         if not isinstance(value, dict) or value.get("nonce") != call.nonce:
             raise Violation("P2", f"{call} is answered {value!r}")
         self._check_items(call, meta)
@@ -259,9 +301,13 @@ class History:
 
     def item_seen(self, call: CallRecord, seq: object, value: object) -> None:
         """A client reads an ITEM."""
-        if not isinstance(value, dict) or value.get("nonce") != call.nonce:
+        if call.batch is not None:
+            see_entry(call, value)
+        elif not isinstance(value, dict) or value.get("nonce") != call.nonce:
             raise Violation("P2", f"{call} gets the item {value!r}")
-        if seq != call.items or value.get("seq") != call.items:
+        elif value.get("seq") != call.items:
+            raise Violation("P2", f"{call} gets {value!r} as item {call.items}")
+        if seq != call.items:
             raise Violation("P2", f"{call} gets item {seq} ({value!r}) as number {call.items}")
         call.items += 1
         if call.items > call.credit_sent:
@@ -290,7 +336,7 @@ class History:
         self.stored.sent(call, worker.number)
         call.sendings.append(sending)
         self._world.trace("send", worker.number, hop_id, call.nonce)
-        if call.answered_s is not None:
+        if call.answered_s is not None or (call.row_of is not None and call.is_closed):
             raise Violation("P1", f"{call} is sent to {worker} although it has ended")
         if call.depth == 0 and call.lane != "control":
             self._check_places(worker)

@@ -54,6 +54,9 @@ def _deadline(world: World, call: CallRecord, failure: Details) -> bool:
 
 def _overloaded(world: World, call: CallRecord, failure: Details) -> bool:
     open_calls = [other for other in world.history.open.values() if not other.is_local]
+    open_calls += [
+        row for other in open_calls if other.batch for row in other.batch.rows if not row.is_closed
+    ]
     waiting = sum(not any(sending.ended_s is None for sending in other.sendings) for other in open_calls)
     details = failure.get("details")
     waiting += isinstance(details, dict) and details.get("where") == "queue"  # it waited itself
@@ -61,6 +64,7 @@ def _overloaded(world: World, call: CallRecord, failure: Details) -> bool:
         waiting += sum(other.over_s == world.now_s for other in world.history.calls)
     too_many = waiting >= world.config.max_queue
     # What a worker does for a call of the store's is held apart from that call.
+    # So is each row of a batch; all of them together are as long as it, and what they share.
     held_bytes = sum(other.bytes * (1 + other.is_stored) for other in open_calls) + call.bytes
     too_much = held_bytes > world.config.max_open_bytes
     too_many |= (

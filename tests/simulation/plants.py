@@ -22,6 +22,7 @@ from dspex_pool.switchboard import CancelAnswer, StuckCheck, Switchboard
 from dspex_pool.worker import Worker
 from dspex_protocol import NIL, REPLY, Envelope, encode
 
+from .batch_plants import BATCH_PLANTS
 from .occasions import Occasions
 from .patches import Patch
 from .store_plants import STORE_PLANTS
@@ -428,5 +429,5 @@ PLANTS: Final[dict[str, Callable[[], list[Patch]]]] = {
         never_grow,
         stop_too_soon,
     )
-} | STORE_PLANTS
+} | {**STORE_PLANTS, **BATCH_PLANTS}
 """By name; each makes its patches anew for each world, so that a seed replays."""

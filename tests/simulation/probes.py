@@ -12,7 +12,12 @@ def probe(server: SimServer) -> Generator[CallRecord]:
     """One call after another; the next one is made when the one before has its outcome."""
     for at in range(2 + server.world.config.workers):
         yield server.probe(("system.echo", "program.predict")[at % 2])
+    yield server.probe("batch.run", _batch(server), rows=7)
     yield from _probe_store(server)
+
+
+def _batch(server: SimServer) -> dict[str, object]:
+    return {"inputs": [{"ms": 1, "nonce": server.world.next_nonce()} for _ in range(7)], "parallelism": 2}
 
 
 def _probe_store(server: SimServer) -> Generator[CallRecord]:

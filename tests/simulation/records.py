@@ -11,6 +11,7 @@ from dspex_pool.stored_operations import STORED_METHODS
 from dspex_protocol import Meta
 
 if TYPE_CHECKING:
+    from .batch_book import BatchPage
     from .connections import Connection
     from .workers import SimWorker
     from .world import World
@@ -114,6 +115,8 @@ class CallRecord:
         mark: How much had been stored when it came.
         is_known: The program that it names was known to the supervisor when it came.
         names: Of what it concerns in the store.
+        batch: Its rows, where it has some.
+        row_of: The batch of which it is a row.
     """
 
     world: World
@@ -147,6 +150,8 @@ class CallRecord:
     mark: int = 0
     is_known: bool = False
     names: frozenset[str] = frozenset()
+    batch: BatchPage | None = None
+    row_of: CallRecord | None = None
     executions: list[Execution] = field(default_factory=list)
     sendings: list[Sending] = field(default_factory=list)
 
@@ -172,6 +177,11 @@ class CallRecord:
     def is_turn(self) -> bool:
         """It is a turn of a session."""
         return bool(self.session) and self.method == "program.predict"
+
+    @property
+    def is_closed(self) -> bool:
+        """The supervisor has done with it, or with the batch that it is a row of."""
+        return self.over_s is not None or (self.row_of is not None and self.row_of.is_closed)
 
     @property
     def is_denied(self) -> bool:

@@ -133,11 +133,11 @@ class SimWorker:
 
     def was_told(self, frame: bytes, *, hears: bool) -> None:
         """The supervisor says something to it, or to nobody where its wire is closed."""
-        kind, call_id, _, meta, _ = decode_envelope(frame[HEADER_BYTES:])
+        kind, call_id, _, meta, payload_at = decode_envelope(frame[HEADER_BYTES:])
         if kind == CALL:
             if not hears and "nonce" in meta:
                 raise Violation("P3", f"{self} is given a call although its wire is closed")
-            self.world.history.sent_to_worker(self, call_id, meta.get("nonce"))
+            self.world.history.sent_to_worker(self, call_id, _nonce_of(meta, payload_at, frame))
 
     # Its process
 
@@ -388,6 +388,15 @@ class SimWorker:
         """The answer is not wanted any more."""
         if self.asks.pop(ask_id, None) is not None:
             self.write(CANCEL, ask_id, None, {}, NIL)
+
+
+def _nonce_of(meta: Meta, payload_at: int, frame: bytes) -> object:
+    """Of the call; of a row of a batch, its own, since its meta is the batch's."""
+    if "rows" not in meta:
+        return meta.get("nonce")
+    payload = decode_value(frame[HEADER_BYTES + payload_at :])
+    assert isinstance(payload, dict)
+    return payload["inputs"]["nonce"]
 
 
 def _program_of(meta: Meta) -> tuple[object, object]:
