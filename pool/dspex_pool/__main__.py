@@ -10,6 +10,7 @@ from typing import Final
 COMMANDS: Final = {
     "serve": "speak frames on stdin and stdout; what clients start",
     "call": "call one method and print the result",
+    "batch": "run a program on every row of a file",
     "top": "show a server's workers, queue and clients live",
     "ps": "print the workers of a server",
     "recycle": "replace workers of a server without losing a call",

@@ -81,8 +81,12 @@ def run(arguments: list[str]) -> int:
     return asyncio.run(_call_own_server(request, flags))
 
 
-def server_flags(flags: Sequence[str]) -> list[str]:
+def server_flags(flags: Sequence[str], *, one_worker: bool = True) -> list[str]:
     """Flags for a server of one call: checked here, on stdio, and one worker where nothing says otherwise.
+
+    Args:
+        flags: Those that were given.
+        one_worker: What is done there has no use for more.
 
     Raises:
         CallerError: `invalid_argument` naming the flag or variable.
@@ -91,7 +95,7 @@ def server_flags(flags: Sequence[str]) -> list[str]:
     read_config(os.environ, given)
     sources = trace_settings(os.environ, given, find_file(os.environ, given))
     added: list[str] = []
-    if sources["workers"].kind == "default" and sources["min_workers"].kind == "default":
+    if one_worker and sources["workers"].kind == "default" and sources["min_workers"].kind == "default":
         added += [flag_of("workers"), "1"]
     if sources["listen"].kind != "flag":  # what a shared server is told is not for this one
         added += [flag_of("listen"), "stdio"]
