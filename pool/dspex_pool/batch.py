@@ -13,12 +13,11 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Final
+from typing import Final, cast
 
 from dspex_protocol import CallerError, DSPexError, Meta, error
 
-USAGE: Final = ("lm_calls", "lm_ms", "tokens_in", "tokens_out")
-"""What a reply's meta says of the language models; summed up over the rows."""
+from .spending import Spent
 
 NO_ROOM: Final = frozenset(("overloaded", "unavailable"))
 """Codes that say nothing about the row: it can be tried again when the pool has less to do."""
@@ -56,7 +55,7 @@ class Batch:
         entries: Of the rows that have an outcome, what is to be sent of them: by index where they
             are kept, else in the order in which they ended.
         entry_bytes: How long those are together.
-        usage: What all rows have spent so far, by `USAGE`.
+        usage: What all rows have spent so far.
     """
 
     rows: int
@@ -71,7 +70,7 @@ class Batch:
     paused_until_s: float = 0.0
     entries: dict[int, bytes] = field(default_factory=dict[int, bytes])
     entry_bytes: int = 0
-    usage: dict[str, float] = field(default_factory=lambda: dict.fromkeys(USAGE, 0))
+    usage: Spent = field(default_factory=Spent)
 
     @property
     def has_stopped(self) -> bool:
@@ -149,10 +148,7 @@ def settle(batch: Batch, row: int, entry: bytes, meta: Meta, *, is_done: bool) -
     batch.failed += not is_done
     batch.entries[row] = entry
     batch.entry_bytes += len(entry)
-    for key in USAGE:
-        spent = meta.get(key)
-        if isinstance(spent, int | float):
-            batch.usage[key] += spent
+    batch.usage.add(meta)
 
 
 def take_entry(batch: Batch) -> bytes | None:
@@ -177,13 +173,13 @@ def summary(batch: Batch) -> dict[str, object]:
         "failed": batch.failed,
         "left": batch.left,
         "stopped": "max_errors" if batch.left else None,
-        "usage": usage_of(batch),
+        "usage": batch.usage.told(),
     }
 
 
 def usage_of(batch: Batch) -> Meta:
-    """What the rows have spent: whole numbers but for the milliseconds."""
-    return {key: round(spent, 3) if key.endswith("_ms") else int(spent) for key, spent in batch.usage.items()}
+    """What the rows have spent, as a reply's meta says it: what is nothing is left out."""
+    return {key: spent for key, spent in cast("Meta", batch.usage.told()).items() if spent}
 
 
 def is_about_inputs(failure: DSPexError) -> bool:

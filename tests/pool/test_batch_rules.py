@@ -17,6 +17,7 @@ from dspex_pool.batch import (
     settle,
     summary,
     take_entry,
+    usage_of,
 )
 from dspex_protocol import error, invalid_argument
 
@@ -111,9 +112,11 @@ def test_an_error_names_the_row() -> None:
 def test_usage_is_summed_up() -> None:
     """Also that of rows that failed."""
     batch = started(Batch(rows=2, parallelism=2), 2)
-    settle(batch, 0, b"", {"lm_calls": 1, "lm_ms": 1.5, "tokens_in": 10, "tokens_out": 5}, is_done=True)
-    settle(batch, 1, b"", {"lm_calls": 2, "lm_ms": 1.25, "worker": 3}, is_done=False)
-    assert {"lm_calls": 3, "lm_ms": 2.75, "tokens_in": 10, "tokens_out": 5} == summary(batch)["usage"]
+    settle(batch, 0, b"", {"lm_calls": 1, "lm_ms": 1.5, "tokens_in": 10, "cost_usd": 0.25}, is_done=True)
+    settle(batch, 1, b"", {"lm_calls": 2, "lm_ms": 1.25, "cost_usd": 0.5, "worker": 3}, is_done=False)
+    spent = {"lm_calls": 3, "lm_ms": 2.75, "tokens_in": 10, "cost_usd": 0.75}
+    assert {**spent, "tokens_out": 0, "unpriced": 0} == summary(batch)["usage"]
+    assert spent == usage_of(batch)
 
 
 @given(

@@ -17,7 +17,8 @@ defmodule DSPex.Batch do
     `DSPex.batch_stream/4`, whose other elements are the results
   * `done`, `failed`, `left`: how many rows ended so
   * `stopped`: `:max_errors` where rows are left, else nil
-  * `usage`: `"lm_calls"`, `"lm_ms"`, `"tokens_in"` and `"tokens_out"`, summed up over all rows
+  * `usage`: `"lm_calls"`, `"lm_ms"`, `"tokens_in"`, `"tokens_out"`, `"cost_usd"` and `"unpriced"`,
+    summed up over all rows
   * `meta`: as of a prediction; of a stored program `"program"` and `"version"`, on which all rows ran
 
   ## Options
