@@ -11,10 +11,10 @@ from pathlib import Path
 
 import dspy
 
-from . import cases, pool_cases, program_cases, store_cases
+from . import batch_cases, cases, pool_cases, program_cases, store_cases
 from .cases import Figures
 
-CASES = cases.CASES | pool_cases.CASES | store_cases.CASES | program_cases.CASES
+CASES = cases.CASES | batch_cases.CASES | pool_cases.CASES | store_cases.CASES | program_cases.CASES
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 AIMS = {
