@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Mapping
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextvars import ContextVar, copy_context
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from dspex_protocol import (
     CALL,
@@ -34,6 +34,8 @@ from .failures import redact_failure, to_failure
 from .programs import StoredProgram
 from .sessions import Session
 from .usage import Usage
+
+T = TypeVar("T")
 
 current_call: ContextVar[RunningCall]
 
@@ -137,6 +139,47 @@ class RunningCall:
 current_call = ContextVar("current_call")
 
 
+class HostCall:
+    """A call of a host function that is open, and what the host calls within it.
+
+    Attributes:
+        parent_id: The call in which it happens.
+        answer: What it will give.
+    """
+
+    __slots__ = ("_context", "_nested", "answer", "parent_id")
+
+    def __init__(self, parent_id: int) -> None:
+        self.parent_id = parent_id
+        self.answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._context = copy_context()
+        self._nested: set[asyncio.Task[Any]] = set()
+
+    def value_of(self, variable: ContextVar[T], default: T) -> T:
+        """What a context variable has where the host was called."""
+        return self._context.get(variable, default)
+
+    async def run(self, call: RunningCall, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run something for a call, with the settings that hold where the host was called.
+
+        Raises:
+            asyncio.CancelledError: also when the host's function has ended.
+        """
+        context = self._context.copy()
+        context.run(current_call.set, call)  # it is that call that calls the host from there
+        task = asyncio.get_running_loop().create_task(context.run(work), context=context)
+        self._nested.add(task)
+        try:
+            return await task
+        finally:
+            self._nested.discard(task)
+
+    def end(self) -> None:
+        """What the host has called within it ends too."""
+        for task in self._nested:
+            task.cancel()
+
+
 class CallTable:
     """All open calls of both directions on one wire.
 
@@ -148,7 +191,7 @@ class CallTable:
         self._send = send
         self.max_frame_bytes = MAX_FRAME_BYTES
         self._running: dict[int, RunningCall] = {}
-        self._callbacks: dict[int, tuple[int, asyncio.Future[object]]] = {}
+        self._callbacks: dict[int, HostCall] = {}
         self._ids = itertools.count(1)
 
     def __len__(self) -> int:
@@ -189,17 +232,28 @@ class CallTable:
         frame = encode(CALL, call_id, "function.call", {"parent": parent.id}, payload)
         check_size(frame, self.max_frame_bytes)
         parent.committed = True
-        answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        self._callbacks[call_id] = (parent.id, answer)
+        host_call = self._callbacks[call_id] = HostCall(parent.id)
         self._send(frame)
         failpoints.passed("callback.sent")
         try:
-            return await answer
+            return await host_call.answer
         except asyncio.CancelledError:
             self._send(encode(CANCEL, call_id, None, {}, NIL))
             raise
         finally:
             self._callbacks.pop(call_id, None)
+            host_call.end()
+
+    def host_call(self, call_id: object) -> HostCall:
+        """One that is open.
+
+        Raises:
+            DSPexError: `cancelled` when it has ended.
+        """
+        found = self._callbacks.get(call_id) if isinstance(call_id, int) else None
+        if found is None:
+            raise _over()
+        return found
 
     def host_replied(self, call_id: int, payload: bytes) -> None:
         """The host's function returned."""
@@ -214,13 +268,13 @@ class CallTable:
         self._settle(call_id, payload, fail)
 
     def _settle(self, call_id: int, payload: bytes, read: Callable[[bytes], object]) -> None:
-        _, answer = self._callbacks.get(call_id, (0, None))
-        if answer is None or answer.done():
+        host_call = self._callbacks.get(call_id)
+        if host_call is None or host_call.answer.done():
             return
         try:
-            answer.set_result(read(payload))
+            host_call.answer.set_result(read(payload))
         except DSPexError as failure:
-            answer.set_exception(failure)
+            host_call.answer.set_exception(failure)
 
     def _finish(self, call: RunningCall, task: asyncio.Task[object]) -> None:
         del self._running[call.id]
@@ -240,9 +294,9 @@ class CallTable:
 
     def _end_callbacks(self, parent_id: int) -> None:
         """Wake what still waits for the host in a call that has ended: a thread that went on."""
-        for parent, answer in list(self._callbacks.values()):
-            if parent == parent_id and not answer.done():
-                answer.set_exception(_over())
+        for host_call in list(self._callbacks.values()):
+            if host_call.parent_id == parent_id and not host_call.answer.done():
+                host_call.answer.set_exception(_over())
 
     def reply(self, call: RunningCall, result: object) -> None:
         """End a call with a result."""

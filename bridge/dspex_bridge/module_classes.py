@@ -18,6 +18,7 @@ import dspy
 
 from .code.code_act import CodeAct
 from .completions import read_completions
+from .host_module import Host
 from .majority import Majority
 from .options import Option, arguments_of, options_of
 
@@ -78,7 +79,7 @@ _CALL_INPUTS: Final[Mapping[str, Mapping[str, Callable[[object, Any, str], objec
 _STATELESS: Final = frozenset(
     (
         *("Predict", "ChainOfThought", "ReAct", "ReActV2", "MultiChainComparison", "Majority"),
-        *("ProgramOfThought", "CodeAct", "RLM"),
+        *("ProgramOfThought", "CodeAct", "RLM", "Host"),
     )
 )
 """Modules that a call does not change. Of others nobody knows, so that each call has a copy."""
@@ -86,13 +87,13 @@ _STATELESS: Final = frozenset(
 
 @functools.cache
 def found_classes() -> Mapping[str, Callable[..., Any]]:
-    """Every module class in DSPy's namespace, and `Majority`, by name."""
+    """Every module class in DSPy's namespace, and our own, by name."""
     found = {
         name: class_
         for name, class_ in sorted(vars(dspy).items())
         if inspect.isclass(class_) and issubclass(class_, dspy.Module) and class_ is not dspy.Module
     }
-    return {**found, "CodeAct": CodeAct, "Majority": Majority}
+    return {**found, "CodeAct": CodeAct, "Host": Host, "Majority": Majority}
 
 
 @functools.cache

@@ -15,8 +15,9 @@ import dspy
 
 from dspex_protocol.errors import describe_value
 
+from .host_module import HostForward
 from .module_classes import ModuleClass, buildable, found_classes, unavailable
-from .options import CONFIG, Option, Part, Parts, arguments_of
+from .options import CONFIG, NamedParts, Option, Part, Parts, arguments_of
 from .refusals import missing, refusal, unknown_field
 from .rewards import HostReward
 from .signatures import normal_of
@@ -188,15 +189,18 @@ def _tell_rewards(module: Any, read: Mapping[str, Any]) -> None:
 
 
 def _stored_options(options: Mapping[str, object], read: Mapping[str, Any]) -> dict[str, object]:
-    return {key: read[key].spec if isinstance(read[key], Part) else value for key, value in options.items()}
+    return {
+        key: read[key].spec if isinstance(read[key], Part | NamedParts) else value
+        for key, value in options.items()
+    }
 
 
 def _functions_of(read: Mapping[str, Any]) -> frozenset[str]:
     names: set[str] = set()
     for value in read.values():
-        if isinstance(value, HostReward):
+        if isinstance(value, HostReward | HostForward):
             names.add(value.function)
-        elif isinstance(value, Part | Tools):
+        elif isinstance(value, Part | NamedParts | Tools):
             names |= value.functions
     return frozenset(names)
 

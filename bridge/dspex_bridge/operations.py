@@ -28,6 +28,7 @@ from .host_functions import HostFunctions
 from .live import LiveProgram
 from .lm_operations import LM_OPERATIONS
 from .lms import LanguageModels
+from .part_calls import PredictPart, predict_part
 from .predicting import Predict, predict
 from .prompts import prompts_of
 from .records import DSPY_VERSION, Spec
@@ -322,6 +323,12 @@ OPERATIONS: Final[dict[str, Operation]] = {
             parameters=DescribeGraph,
             run=describe_graph,
             doc="What a program is made of: nodes and edges, or a drawing as Mermaid or SVG.",
+        ),
+        Operation(
+            method="part.predict",
+            parameters=PredictPart,
+            run=predict_part,
+            doc="Runs a part of the module in whose forward the host is; within a callback only.",
         ),
         Operation(
             method="signature.describe",

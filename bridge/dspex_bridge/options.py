@@ -20,6 +20,7 @@ from dspex_protocol.errors import invalid_argument
 from .annotations import Annotations
 from .descriptions import normalize_type
 from .host_functions import HostFunctions
+from .host_module import MAX_PARTS, TAKEN_NAMES, read_forward
 from .request_config import check_config
 from .rewards import read_reward
 from .tools import read_tools
@@ -40,6 +41,20 @@ class Part:
     spec: dict[str, object]
     signature: type[dspy.Signature]
     functions: frozenset[str]
+
+
+class NamedParts(dict[str, Part]):
+    """Modules that are parts of another, by name."""
+
+    @property
+    def spec(self) -> dict[str, object]:
+        """In normal form, by name."""
+        return {name: part.spec for name, part in self.items()}
+
+    @property
+    def functions(self) -> frozenset[str]:
+        """Of the host, that they call."""
+        return frozenset(function for part in self.values() for function in part.functions)
 
 
 class Parts(Protocol):
@@ -109,6 +124,22 @@ def _read_type(value: object, path: str, parts: Parts) -> Any:
     return Annotations(forbid_unknown=False).plain(normalize_type(value, path), path)
 
 
+def _read_parts(value: object, path: str, parts: Parts) -> NamedParts:
+    if not isinstance(value, dict) or not 1 <= len(value) <= MAX_PARTS:
+        raise invalid_argument(path, f"a map of 1 to {MAX_PARTS} names to specs", value)
+    for name in value:
+        if (
+            not isinstance(name, str)
+            or not name.isidentifier()
+            or name.startswith("_")
+            or name in TAKEN_NAMES
+        ):
+            raise invalid_argument(
+                f"{path}.{name}", "as name an identifier that no module has, without '_' before it", name
+            )
+    return NamedParts({name: parts.part(spec, f"{path}.{name}") for name, spec in value.items()})
+
+
 _RULES: Final[Mapping[str, Option]] = {
     "config": CONFIG,
     "rationale_field_type": Option(
@@ -123,6 +154,16 @@ _RULES: Final[Mapping[str, Option]] = {
         read=lambda value, path, parts: read_reward(value, path, parts.functions),
         type="a host function's name, or {function, desc, timeout_s}",
         doc="called with {inputs, prediction}; answers with a number, and more is better",
+    ),
+    "forward": Option(
+        read=lambda value, path, parts: read_forward(value, path, parts.functions),
+        type="a host function's name, or {function, timeout_s}",
+        doc="called with the inputs by name; answers with a map of the outputs, or a prediction",
+    ),
+    "parts": Option(
+        read=_read_parts,
+        type="a map of name to a spec: {module, signature, options}",
+        doc="modules that the function may call by name, with part.predict",
     ),
     "tools": Option(
         read=lambda value, path, parts: read_tools(value, path, parts.functions),

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .calls import RunningCall
+from .calls import CallTable, RunningCall
 from .code.interpreters import Interpreters
 from .host_functions import HostFunctions
 from .lms import LanguageModels
@@ -18,6 +18,7 @@ from .sessions import SessionTable
 class Worker(Protocol):
     """What operations may use of the process that they run in."""
 
+    calls: CallTable
     lms: LanguageModels
     functions: HostFunctions
     programs: ProgramCache

@@ -58,13 +58,13 @@ class WorkerProcess:
     def __init__(self, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
         self._ended = loop.create_future()
         self._wire = Wire(descriptor, loop, self._take, self._end)
-        self._calls = CallTable(self._wire.send)
+        self.calls = CallTable(self._wire.send)
         self._greeted = False
         self.operations = dict(OPERATIONS)
         self.threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="dspex")
         self.programs = ProgramCache()
         self.sessions = SessionTable()
-        self.functions = HostFunctions(self._calls.call_host, loop)
+        self.functions = HostFunctions(self.calls.call_host, loop)
         self.lms = LanguageModels(self.functions)
         self.interpreters = Interpreters(unsafe=os.environ.get("DSPEX_UNSAFE_INTERPRETER") == "true")
         loop.set_default_executor(self.threads)
@@ -104,14 +104,14 @@ class WorkerProcess:
         """Everything that is no CALL."""
         match envelope.kind:
             case kind if kind == CANCEL:
-                self._calls.cancel(envelope.id)
+                self.calls.cancel(envelope.id)
             case kind if kind == CREDIT:
                 count = envelope.meta.get("n")
-                self._calls.credit(envelope.id, count if isinstance(count, int) else 0)
+                self.calls.credit(envelope.id, count if isinstance(count, int) else 0)
             case kind if kind == REPLY:
-                self._calls.host_replied(envelope.id, payload)
+                self.calls.host_replied(envelope.id, payload)
             case kind if kind == FAIL:
-                self._calls.host_failed(envelope.id, payload)
+                self.calls.host_failed(envelope.id, payload)
             case _:
                 pass
 
@@ -119,11 +119,11 @@ class WorkerProcess:
         self, envelope: Envelope, payload: bytes, started: list[tuple[RunningCall, Operation, object]]
     ) -> None:
         failpoints.passed("call.received")
-        call = RunningCall(envelope.id, envelope.meta, self._wire.send, self._calls.max_frame_bytes)
+        call = RunningCall(envelope.id, envelope.meta, self._wire.send, self.calls.max_frame_bytes)
         try:
             value = decode_value(payload)
             if envelope.method == "system.hello":
-                self._calls.reply(call, self._hello(value))
+                self.calls.reply(call, self._hello(value))
                 return
             operation = find(self.operations, envelope.method)
             parameters = read_parameters(operation, value)
@@ -131,7 +131,7 @@ class WorkerProcess:
                 if operation.effects:
                     self._start_before(started)
                     self._announce(call)
-                self._calls.reply(call, operation.run(self, call, parameters))
+                self.calls.reply(call, operation.run(self, call, parameters))
             else:
                 # Now and not when its task begins: frames behind this one, in the same read,
                 # may forget the program or load another under its name.
@@ -139,7 +139,7 @@ class WorkerProcess:
                 call.session = self.sessions.named(envelope.meta)
                 started.append((call, operation, parameters))
         except Exception as reason:  # the call ends here, and its FAIL reports
-            self._calls.fail(call, to_failure(reason))
+            self.calls.fail(call, to_failure(reason))
 
     def _start_before(self, started: list[tuple[RunningCall, Operation, object]]) -> None:
         # An announcement covers every call up to its id: those that came before must have begun.
@@ -157,7 +157,7 @@ class WorkerProcess:
     def _start(self, started: list[tuple[RunningCall, Operation, object]]) -> None:
         self._announce(started[-1][0])
         for call, operation, parameters in started:
-            self._calls.start(call, self._work(call, operation, parameters))
+            self.calls.start(call, self._work(call, operation, parameters))
 
     async def _work(self, call: RunningCall, operation: Operation, parameters: object) -> object:
         current_call.set(call)
@@ -171,7 +171,7 @@ class WorkerProcess:
             raise error("handshake_failed", "the first frame is no hello of this protocol")
         limit = value.get("max_frame_bytes")  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
         if isinstance(limit, int):
-            self._calls.max_frame_bytes = limit
+            self.calls.max_frame_bytes = limit
         offered: dict[str, object] = {
             key: value[key] for key in ("lms", "secrets", "functions") if key in value
         }

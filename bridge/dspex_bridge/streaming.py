@@ -62,7 +62,7 @@ async def run_streaming(
         stream_listeners=[],
         callbacks=[*dspy.settings.callbacks, watcher],
     ):
-        producing = asyncio.ensure_future(_run(program, inputs, is_async))
+        producing = asyncio.ensure_future(run_in_stream(program, inputs, is_async=is_async))
     sending = asyncio.ensure_future(mailbox.deliver(emit))
     try:
         await asyncio.wait((producing, sending), return_when=asyncio.FIRST_COMPLETED)
@@ -79,7 +79,10 @@ async def run_streaming(
         await asyncio.gather(producing, sending, return_exceptions=True)
 
 
-async def _run(program: dspy.Module, inputs: dict[str, Any], is_async: bool | None) -> dspy.Prediction:
+async def run_in_stream(
+    program: dspy.Module, inputs: dict[str, Any], *, is_async: bool | None = None
+) -> dspy.Prediction:
+    """Run a program, or a part of one, where what it streams is taken."""
     if runs_async(program) if is_async is None else is_async:
         return await program.acall(**inputs)
     # From a thread DSPy hands over what it streams by anyio, so it must be a thread of anyio's.

@@ -24,6 +24,8 @@ MAX_CALL_ENVELOPE_BYTES: Final = MAX_ENVELOPE_BYTES - 64
 MAX_CALL_META_ENTRIES: Final = MAX_META_ENTRIES - 4
 CONTROL_METHODS: Final = frozenset(("system.echo", "system.describe", "signature.describe", "lm.list"))
 """What may go in the control lane: it does no work of a program, so it may go beyond the limits."""
+PART_METHOD: Final = "part.predict"
+"""The method that goes where the callback is in which it is called."""
 _CONTROLS: Final = ", ".join(sorted(CONTROL_METHODS))
 
 
@@ -59,6 +61,8 @@ class Admission:
             if envelope.payload_at > MAX_CALL_ENVELOPE_BYTES or len(call.meta) > MAX_CALL_META_ENTRIES:
                 raise endings.crowded(MAX_CALL_ENVELOPE_BYTES, MAX_CALL_META_ENTRIES)
             self._read_meta(call, caller, now_s)
+        if method == PART_METHOD and call.within is None:
+            raise invalid_argument("meta.parent", "the id of the callback whose program has the part", None)
         tenant = call.meta.get("tenant") or caller.tenant
         call.tenant = self._tenants.of(str(tenant), now_s)
         call.conclude = self.conclusions.get(method)
@@ -85,6 +89,8 @@ class Admission:
         parent = metadata.integer(meta, "parent", 0, MAX_ID)
         if parent is not None:
             _nest(call, caller, parent)
+        if call.method == PART_METHOD:
+            _refuse_program(meta)
         if "session" in meta and call.method not in STORED_METHODS:
             check_session(meta, call.method)
         if "program" in meta:
@@ -107,3 +113,13 @@ def _nest(call: Call, caller: Caller, parent: int) -> None:
         raise error("callback_too_deep", f"callbacks are nested more than {MAX_CALLBACK_DEPTH} deep")
     call.deadline_s = min(call.deadline_s, callback.call.deadline_s)
     call.meta = {key: value for key, value in call.meta.items() if key != "parent"}
+    if call.method == PART_METHOD:
+        call.within = callback
+        # What it is a part of is there and nowhere else: it is never sent to another worker.
+        call.committed = True
+
+
+def _refuse_program(meta: Meta) -> None:
+    for name in ("program", "session"):
+        if name in meta:
+            raise invalid_argument(f"meta.{name}", "nothing: a part is of the program that runs", meta[name])

@@ -105,6 +105,7 @@ class Call:
         next_seq: The number that the next ITEM must have.
         credit: Items that the client still takes.
         callbacks: Host-side ids of the host calls that are open within it.
+        within: The callback to whose worker it must go: it calls a part of what runs there.
         wanted: The stored program that it uses, as it named it.
         record: The same, once it has been found.
         turn: Its turn in a session, where it is made in one.
@@ -141,6 +142,7 @@ class Call:
         "tenant",
         "turn",
         "wanted",
+        "within",
         "worker",
         "worker_id",
     )
@@ -171,6 +173,7 @@ class Call:
         self.next_seq = 0
         self.credit = 0
         self.callbacks: set[int] = set()
+        self.within: Callback | None = None
         self.wanted: Reference | None = None
         self.record: Held | None = None
         self.turn: Turn | None = None

@@ -49,7 +49,17 @@ from dspex_protocol.states import CallEvent, CallState, IllegalMove, move
 
 from .addresses import read_socket
 from .link import Link
-from .replies import END, STREAM_CREDIT, Outcome, Pending, Prediction, Stream, prediction_call, prediction_of
+from .replies import (
+    END,
+    STREAM_CREDIT,
+    Outcome,
+    Pending,
+    Prediction,
+    Stream,
+    fields_of,
+    prediction_call,
+    prediction_of,
+)
 
 HostFunction = Callable[..., Any]
 """Called with the args as keywords; plain or a coroutine function."""
@@ -303,6 +313,18 @@ class Client:
         """Like `predict`, with all that the prediction says besides its fields."""
         payload, meta = prediction_call(program, inputs, options)
         return prediction_of(await self.outcome("program.predict", payload, **meta))
+
+    async def part(self, name: str, inputs: Mapping[str, object], **meta: Scalar) -> dict[str, object]:
+        """Run a part of the program in whose `forward` the calling function is.
+
+        Returns:
+            The fields of its prediction.
+
+        Raises:
+            DSPexError: also where the function is no program's `forward`.
+        """
+        payload = {"part": name, "inputs": dict(inputs)}
+        return fields_of(await self.call("part.predict", payload, **meta))
 
     def stream(
         self, program: str | Mapping[str, object] | None, inputs: Mapping[str, object], **options: Any

@@ -209,6 +209,8 @@ class Placing:
         return True
 
     def _choose(self, call: Call, limit: int) -> Worker | None:
+        if call.within is not None:
+            return call.within.worker  # also one that drains: the call that it is a part of is there
         chosen = choose(
             self.workers,
             limit,
@@ -243,6 +245,8 @@ class Placing:
         if call.record is not None:
             self._provide(worker, call.record)
         meta = call.meta
+        if call.within is not None:
+            meta = meta | {"parent": call.within.worker_id}
         if call.turn is not None:
             meta = self._provide_session(worker, call.turn, meta)
         worker_id = worker.take(call)

@@ -163,7 +163,7 @@ class Worker:
         self.calls[self.last_id] = call
         call.worker = self
         call.worker_id = self.last_id
-        if self.state is not WorkerState.BUSY:
+        if self.state not in (WorkerState.BUSY, WorkerState.DRAINING):  # there only parts of what it has
             self.move(WorkerEvent.TAKE)
         return self.last_id
 

@@ -227,12 +227,12 @@ async def test_an_answer_that_is_too_large_is_no_turn(supervisor: Supervisor) ->
     await supervisor.create(CHAT)
     long = [{"question": "x" * 500, "answer": "y"}]
     await supervisor.load({**EMPTY, "history": long})
-    supervisor.worker._calls.max_frame_bytes = 500
+    supervisor.worker.calls.max_frame_bytes = 500
     refused = await supervisor.hop.failure(
         "program.predict", {"inputs": {"question": "x"}}, **supervisor.meta()
     )
     assert "result_too_large" == refused.code
-    supervisor.worker._calls.max_frame_bytes = 5000
+    supervisor.worker.calls.max_frame_bytes = 5000
     await supervisor.predict()
     assert 2 == len(supervisor.checkpoint["history"])
 

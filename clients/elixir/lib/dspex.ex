@@ -189,6 +189,37 @@ defmodule DSPex do
   def await!(call), do: Error.bang(await(call))
 
   @doc """
+  Runs a part of the program in whose `forward` the calling function is; returns the prediction.
+
+  A module of your own is the spec `{:host, signature, forward: "name", parts: %{…}}`: its
+  `forward` is one of the instance's functions, which is called with the inputs, may call the
+  parts by name, and gives a map of the outputs:
+
+      def forward(%{"question" => question}) do
+        draft = DSPex.predict_part!(MyApp.DSPex, :draft, question: question)
+        check = DSPex.predict_part!(MyApp.DSPex, :check, answer: draft.answer)
+        %{answer: draft.answer, note: check.note}
+      end
+
+  The parts' predictors are the program's, by their names (`draft`, `check.predict`), with demos
+  and instructions. From a process that the function starts, pass `parent:`; see `DSPex.Callback`.
+  """
+  @spec predict_part(t(), atom() | String.t(), inputs(), options()) :: result(Prediction.t())
+  def predict_part(dspex, part, inputs, options \\ []) do
+    with {:ok, options} <- Options.call(options, []),
+         {:ok, inputs} <- inputs(inputs),
+         payload = %{"part" => to_string(part), "inputs" => inputs},
+         {:ok, value, meta} <- run(dspex, "part.predict", payload, %{}, options) do
+      Prediction.from_wire(value, meta)
+    end
+  end
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec predict_part!(t(), atom() | String.t(), inputs(), options()) :: Prediction.t()
+  def predict_part!(dspex, part, inputs, options \\ []),
+    do: Error.bang(predict_part(dspex, part, inputs, options))
+
+  @doc """
   Asks the server to stop a call; any process may. Returns at once.
 
   The call still has its one outcome: `:cancelled`, or its result if that was faster.

@@ -15,6 +15,11 @@ defmodule DSPex.Spec do
 
       {:program_of_thought, "question -> answer: int"}
 
+  A module of your own is `Host`: its `forward` is a function of the host, and may call the
+  `parts`; see `DSPex.predict_part/4`:
+
+      {:host, "question -> answer", forward: "answer", parts: %{draft: {:predict, "question -> answer"}}}
+
       iex> {:ok, spec} = DSPex.Spec.new(:chain_of_thought, "question -> answer")
       iex> DSPex.Spec.to_wire(spec)
       %{"module" => "ChainOfThought", "signature" => "question -> answer", "options" => %{}}
@@ -177,17 +182,42 @@ defmodule DSPex.Spec do
 
   defp options(options) do
     if is_map(options) or Keyword.keyword?(options),
-      do: options |> Map.new(fn {key, value} -> {to_string(key), Options.plain(value)} end) |> part(),
+      do: options |> Map.new(fn {key, value} -> {to_string(key), option(key, value)} end) |> specs(),
       else: {:error, Error.invalid_argument("options", "a map or keyword list", options)}
   end
 
-  # The spec of the module inside, in any form that a spec may have here.
-  defp part(%{"module" => %{"module" => _} = _on_the_wire} = options), do: {:ok, options}
+  # Names of parts go before specs, which may be keyword lists.
+  defp option(key, parts) when key in [:parts, "parts"] and (is_map(parts) or is_list(parts)),
+    do: if(is_map(parts) or Keyword.keyword?(parts), do: Map.new(parts), else: parts)
 
-  defp part(%{"module" => source} = options) do
-    with {:ok, spec} <- from(source, "options.module", @sources),
-         do: {:ok, %{options | "module" => to_wire(spec)}}
+  defp option(_key, value), do: Options.plain(value)
+
+  # The specs of modules inside, in any form that a spec may have here.
+  defp specs(options) do
+    with {:ok, options} <- inside(options, "module", &spec/2), do: inside(options, "parts", &parts/2)
   end
 
-  defp part(options), do: {:ok, options}
+  defp inside(options, key, read) do
+    with %{^key => given} <- options,
+         {:ok, value} <- read.(given, "options.#{key}") do
+      {:ok, %{options | key => value}}
+    else
+      %{} -> {:ok, options}
+      {:error, error} -> {:error, error}
+    end
+  end
+
+  defp spec(%{"module" => _} = on_the_wire, _field), do: {:ok, on_the_wire}
+  defp spec(source, field), do: with({:ok, spec} <- from(source, field, @sources), do: {:ok, to_wire(spec)})
+
+  defp parts(parts, _field) when not is_map(parts), do: {:ok, parts}
+
+  defp parts(parts, field) do
+    Enum.reduce_while(parts, {:ok, %{}}, fn {name, source}, {:ok, read} ->
+      case spec(source, "#{field}.#{name}") do
+        {:ok, spec} -> {:cont, {:ok, Map.put(read, to_string(name), spec)}}
+        {:error, error} -> {:halt, {:error, error}}
+      end
+    end)
+  end
 end

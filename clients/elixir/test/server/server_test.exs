@@ -47,11 +47,17 @@ defmodule DSPex.ServerTest do
       functions: %{
         "model" => fn args, callback -> model(name, me, args, callback) end,
         "agent" => fn args, _callback -> agent(args) end,
+        "forward" => fn %{"question" => question}, _callback -> forward(name, question) end,
         "lookup" => fn %{"key" => key}, _callback -> "the value of #{key}" end,
         "length" => fn %{"prediction" => prediction}, _callback -> String.length(prediction.answer) end
       },
       timeout: 60_000
     ]
+  end
+
+  defp forward(name, question) do
+    draft = DSPex.predict_part!(name, :draft, question: question)
+    %{answer: draft.answer, good: DSPex.predict_part!(name, "check", %{answer: draft.answer}).good}
   end
 
   # A language model in Elixir. What it does is said by the question.
@@ -119,13 +125,31 @@ defmodule DSPex.ServerTest do
     assert {:ok, _} = DSPex.predict(dspex, {:majority, nil, module: part, N: 3}, %{question: "?"})
   end
 
+  test "a module's forward is a function of this node, and calls parts by name", %{dspex: dspex} do
+    parts = %{draft: {:predict, @signature}, check: {:chain_of_thought, "answer -> good: bool"}}
+    program = {:host, "question -> answer, good: bool", forward: "forward", parts: parts}
+    assert {:ok, prediction} = DSPex.predict(dspex, program, %{question: "?"}, trace: true)
+    assert is_binary(prediction.answer) and is_boolean(prediction.good)
+    assert Enum.map(prediction.trace, & &1["predictor"]) == ["draft", "check.predict"]
+
+    assert {:error, %{type: :function_failed, message: message}} =
+             DSPex.predict(dspex, {:host, "question -> score: int", forward: "forward", parts: parts},
+               question: "?"
+             )
+
+    assert message =~ "expected one of the fields score"
+
+    assert {:error, %{details: %{"field" => "meta.parent"}}} =
+             DSPex.predict_part(dspex, :draft, question: "?")
+  end
+
   test "a tool that this node does not offer is named", %{dspex: dspex} do
     program = {:react, @signature, tools: [[name: "launch"]]}
 
     assert {:error, %{type: :unknown_function, message: message}} =
              DSPex.predict(dspex, program, %{question: "?"})
 
-    assert message =~ "agent, length, lookup, model"
+    assert message =~ "agent, forward, length, lookup, model"
   end
 
   test "one-shot predictions give whole predictions", %{dspex: dspex} do
