@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import itertools
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
-from tests.support.servers import PREDICT, info, serving, wait_for
+from tests.support.servers import PREDICT, count, info, serving, wait_for
 
 from dspex_pool.client import Client
 from dspex_protocol import DSPexError
@@ -98,6 +100,42 @@ async def test_a_function_that_raises_fails_the_prediction() -> None:
             await client.predict(PREDICT, {"question": "?"})
         assert "function_failed" == failure.value.code
         assert 0 == (await info(client))["worker_deaths"]
+
+
+ROUNDS = count("nested_rounds", 3)
+ONCE = {
+    "module": "BestOfN",
+    "options": {"module": PREDICT, "N": 1, "reward_fn": "reward", "threshold": 1.0},
+}
+
+
+def reward(inputs: dict[str, object], prediction: object) -> float:
+    """Enough of one for any attempt."""
+    return 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("places", ["1", "16"])
+async def test_64_chains_three_deep_on_four_workers(places: str) -> None:
+    """None is stuck, on the event loop or in a thread, with more places than chains or fewer.
+
+    `DSPEX_TEST_NESTED_ROUNDS` says how many rounds.
+    """
+    nesting = Nesting()
+    specs: Iterator[Any] = itertools.cycle((PREDICT, ONCE))
+    functions: dict[str, Callable[..., object]] = {
+        "answer": nesting.answer,
+        "reward": reward,
+    }
+    flags = ("--workers", "4", "--calls-per-worker", places)
+    async with serving(*flags, functions=functions, lms=LMS, limit_s=60 + 20 * ROUNDS) as client:
+        nesting.ask = lambda question: client.predict(next(specs), {"question": question})
+        for _ in range(ROUNDS):
+            chains = await asyncio.gather(*(nesting.ask("3") for _ in range(64)))
+            assert [{"answer": "3"}] * 64 == chains
+        assert [] == nesting.refusals
+        snapshot = await info(client)
+        assert (0, 0, 0) == (snapshot["waiting"], snapshot["open_bytes"], snapshot["worker_deaths"])
 
 
 AGENT = {
