@@ -32,6 +32,7 @@ class Template:
         runs_async: It and all its parts have an async form.
         adapter: That it chose, if any.
         retries: How often its models are asked again for an answer that does not fit.
+        has_predictors: It has parts that ask language models, as far as can be seen.
     """
 
     def __init__(self, spec: dict[str, Any], module_class: ModuleClass, built: Built) -> None:
@@ -44,6 +45,7 @@ class Template:
         self.runs_async = runs_async(built.module)
         self.adapter = AdapterChoice(**spec["adapter"]) if "adapter" in spec else None
         self.retries: int = spec.get("on_violation", {}).get("retry", 0)
+        self.has_predictors = bool(built.module.named_predictors())
 
     @cached_property
     def program(self) -> LiveProgram:

@@ -21,6 +21,7 @@ from .completions import read_completions
 from .host_module import Host
 from .majority import Majority
 from .options import Option, arguments_of, options_of
+from .retrievers import SIGNATURE, Retrieve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class ModuleClass:
             keeps what its turns have made of it. If it has `dump_memory() -> object` and
             `load_memory(value)`, that value is kept beside the state of its predictors.
         wants_trace: It reads and extends DSPy's trace of the call.
+        signature: What all of its kind take and give, where they have that in common.
     """
 
     name: str
@@ -50,10 +52,13 @@ class ModuleClass:
     )
     keeps_state: bool = True
     wants_trace: bool = False
+    signature: str | None = None
 
     @property
     def takes_signature(self) -> bool:
-        """Whether it is built with a signature of its own; else it has that of its part."""
+        """Whether it is built with a signature of its own; else it has that of its part or its kind."""
+        if self.signature is not None:
+            return False
         return "module" not in self.options or "signature" in arguments_of(self.make)
 
 
@@ -76,10 +81,13 @@ _CALL_INPUTS: Final[Mapping[str, Mapping[str, Callable[[object, Any, str], objec
 }
 """What a module takes at a call beside its signature's inputs."""
 
+_SIGNATURES: Final[Mapping[str, str]] = {"Retrieve": SIGNATURE}
+"""Of modules that are all of one kind."""
+
 _STATELESS: Final = frozenset(
     (
         *("Predict", "ChainOfThought", "ReAct", "ReActV2", "MultiChainComparison", "Majority"),
-        *("ProgramOfThought", "CodeAct", "RLM", "Host"),
+        *("ProgramOfThought", "CodeAct", "RLM", "Host", "Retrieve"),
     )
 )
 """Modules that a call does not change. Of others nobody knows, so that each call has a copy."""
@@ -93,7 +101,7 @@ def found_classes() -> Mapping[str, Callable[..., Any]]:
         for name, class_ in sorted(vars(dspy).items())
         if inspect.isclass(class_) and issubclass(class_, dspy.Module) and class_ is not dspy.Module
     }
-    return {**found, "CodeAct": CodeAct, "Host": Host, "Majority": Majority}
+    return {**found, "CodeAct": CodeAct, "Host": Host, "Majority": Majority, "Retrieve": Retrieve}
 
 
 @functools.cache
@@ -128,4 +136,5 @@ def _row(name: str, make: Callable[..., Any], options: Mapping[str, Option]) -> 
         call_inputs=_CALL_INPUTS.get(name, {}),
         keeps_state=name not in _STATELESS,
         wants_trace="reward_fn" in options,
+        signature=_SIGNATURES.get(name),
     )

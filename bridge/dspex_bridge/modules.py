@@ -19,8 +19,9 @@ from .host_module import HostForward
 from .module_classes import ModuleClass, buildable, found_classes, unavailable
 from .options import CONFIG, NamedParts, Option, Part, Parts, arguments_of
 from .refusals import missing, refusal, unknown_field
+from .retrievers import HostRetriever
 from .rewards import HostReward
-from .signatures import normal_of
+from .signatures import build_signature, normal_of
 from .tools import Tools
 
 __all__ = ["CONFIG", "Built", "Catalog", "ModuleClass", "Option"]
@@ -175,10 +176,13 @@ def _signature_of(
         if signature is None:
             raise missing(f"{path}.signature", "a string or a map")
         return signature
-    part: Part = read["module"]
-    if signature is not None and normal_of(signature) != normal_of(part.signature):
-        raise refusal(f"{path}.signature", f"none: {found.name} has that of options.module", "another")
-    return part.signature
+    if found.signature is not None:
+        has, whose = build_signature(found.signature, f"{path}.signature"), "its own"
+    else:
+        has, whose = read["module"].signature, "that of options.module"
+    if signature is not None and normal_of(signature) != normal_of(has):
+        raise refusal(f"{path}.signature", f"none: {found.name} has {whose}", "another")
+    return has
 
 
 def _tell_rewards(module: Any, read: Mapping[str, Any]) -> None:
@@ -198,7 +202,7 @@ def _stored_options(options: Mapping[str, object], read: Mapping[str, Any]) -> d
 def _functions_of(read: Mapping[str, Any]) -> frozenset[str]:
     names: set[str] = set()
     for value in read.values():
-        if isinstance(value, HostReward | HostForward):
+        if isinstance(value, HostReward | HostForward | HostRetriever):
             names.add(value.function)
         elif isinstance(value, Part | NamedParts | Tools):
             names |= value.functions

@@ -22,6 +22,7 @@ from .descriptions import normalize_type
 from .host_functions import HostFunctions
 from .host_module import MAX_PARTS, TAKEN_NAMES, read_forward
 from .request_config import check_config
+from .retrievers import read_retriever
 from .rewards import read_reward
 from .tools import read_tools
 
@@ -104,8 +105,9 @@ _LIMITS: Final[Mapping[str, tuple[int, int]]] = {
     "fail_count": (0, 128),
     "max_llm_calls": (0, 10_000),
     "max_output_chars": (1, 10_000_000),
+    "k": (1, 1_000),
 }
-"""Of whole numbers that say how often a language model is asked."""
+"""Of whole numbers that say how often a language model is asked, and of how many passages."""
 
 _DOCS: Final[Mapping[str, str]] = {
     "N": "how many attempts at most",
@@ -116,6 +118,7 @@ _DOCS: Final[Mapping[str, str]] = {
     "max_llm_calls": "how many questions its code may ask a language model",
     "max_output_chars": "of what code prints, as many the model is shown",
     "temperature": "of the requests",
+    "k": "how many passages at most",
     "field": "the output that is voted on; by default the last",
 }
 
@@ -164,6 +167,11 @@ _RULES: Final[Mapping[str, Option]] = {
         read=_read_parts,
         type="a map of name to a spec: {module, signature, options}",
         doc="modules that the function may call by name, with part.predict",
+    ),
+    "function": Option(
+        read=lambda value, path, parts: read_retriever(value, path, parts.functions),
+        type="a host function's name, or {function, timeout_s}",
+        doc="called with {query, k}; answers with a list of texts, or of maps with long_text",
     ),
     "tools": Option(
         read=lambda value, path, parts: read_tools(value, path, parts.functions),

@@ -19,9 +19,11 @@ from .calls import RunningCall
 from .choices import Adapter, OnViolation, retries_of
 from .choosing import adapter_of
 from .live import LiveProgram, Template
+from .lms import DEFAULT as DEFAULT_LM
 from .lms import LanguageModels
 from .refusals import missing
 from .request_config import check_config
+from .retrievers import read_retriever
 from .rows import Worker
 from .running import run_module
 from .sessions import Turn
@@ -48,6 +50,9 @@ class Predict:
     adapter: Adapter = None
     on_violation: OnViolation = None
     trace: Annotated[bool, Doc("whether the prediction has the steps that led to it")] = False
+    retriever: (
+        Annotated[str, Doc("a host function that dspy.Retrieve asks in modules of plug-ins")] | None
+    ) = None
     events: (
         Annotated[list[Event], Doc("kinds of items that a stream has; default: token and status")] | None
     ) = None
@@ -71,6 +76,8 @@ async def predict(worker: Worker, call: RunningCall, what: Predict) -> object:
         "disable_history": True,  # it would keep 10,000 prompts in memory
         "trace": trace,
     }
+    if what.retriever is not None:
+        settings["rm"] = read_retriever(what.retriever, "retriever", worker.functions)
     extras = {"config": check_config(what.config)} if what.config else {}
     failpoints.passed("predict.begin")
     with _code_of(worker, program) as code, counting(call.usage), dspy.context(**settings, **code):
@@ -154,6 +161,8 @@ def _language_models(lms: LanguageModels, program: LiveProgram, wanted: str | No
             predictors[name].lm = lms.get(lm, f"state.{name}.lm")
         if wanted is None and len(program.lms) == len(predictors):
             return None
+    if wanted is None and not program.template.has_predictors and DEFAULT_LM not in lms.configs:
+        return None  # such as a retriever, which asks none
     return lms.get(wanted)
 
 

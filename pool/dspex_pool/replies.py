@@ -112,7 +112,7 @@ def prediction_call(
     payload: dict[str, object] = {"inputs": dict(inputs)}
     meta: Meta = {}
     for name, value in options.items():
-        if name in ("lm", "config", "adapter", "on_violation", "trace", "events"):
+        if name in ("lm", "config", "adapter", "on_violation", "trace", "events", "retriever"):
             payload[name] = value
         else:
             meta[name] = value

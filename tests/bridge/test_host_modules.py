@@ -250,3 +250,26 @@ async def test_a_bad_part_is_refused_by_its_path(
     with pytest.raises(DSPexError) as refused:
         builder(score, "weather").build(Spec(module=module, signature=signature, options=options))
     assert field == refused.value.details["field"]
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_retriever_of_the_host_gives_what_dspys_own_gives(is_async: bool) -> None:
+    """On the event loop and in a thread; the function is asked for as many as the program wants."""
+    asked: list[object] = []
+
+    def find(name: str, args: Mapping[str, object]) -> object:
+        asked.append(args)
+        return ["one", {"long_text": "two"}]
+
+    made = builder(find, "find")
+    options: dict[str, object] = {"function": "find", "k": 2}
+    program = made.build(Spec(module="Retrieve", signature=None, options=options))
+    found = await run_module(program.module, {"query": "pipes"}, is_async=is_async)
+
+    def alone(query: str, k: int) -> list[dspy.Example]:
+        return [dspy.Example(long_text=text) for text in ("one", "two")]
+
+    with dspy.context(rm=alone):
+        retrieve: Any = dspy.Retrieve(k=2)
+        assert retrieve("pipes").passages == found.passages
+    assert [{"query": "pipes", "k": 2}] == asked

@@ -56,6 +56,7 @@ defmodule DSPex do
     `[temperature: 0.7, max_tokens: 200, n: 3]`
   * `:adapter`: how prompts are written and answers read, such as `:json`; `:on_violation`:
     what an answer leads to that does not fit, such as `{:retry, 2}`. See `DSPex.Choices`
+  * `:retriever`: a function of the instance that `dspy.Retrieve` asks in modules of plug-ins
   * `:trace`: `true` puts the steps that led to it into the prediction
   * `:lane`: `:interactive`, `:batch` or `:control`; `:priority`: 0 to 9, 9 goes first;
     `:tenant`: on whose behalf. See `DSPex.Pool`
@@ -88,7 +89,7 @@ defmodule DSPex do
     Spec
   }
 
-  @predicting [:adapter, :config, :lm, :on_violation, :trace]
+  @predicting [:adapter, :config, :lm, :on_violation, :retriever, :trace]
 
   @typedoc "The name of an instance."
   @type t :: atom()
@@ -301,7 +302,8 @@ defmodule DSPex do
     with {:ok, inputs} <- inputs(inputs), {:ok, payload, meta} <- target(program) do
       events = if options[:events], do: %{"events" => Enum.map(options.events, &to_string/1)}, else: %{}
       extra = Choices.to_wire(options)
-      extra = if options[:lm], do: Map.put(extra, "lm", to_string(options.lm)), else: extra
+      names = for key <- [:lm, :retriever], name = options[key], do: {to_string(key), to_string(name)}
+      extra = Map.merge(extra, Map.new(names))
       extra = if options[:trace], do: Map.put(extra, "trace", true), else: extra
       config = if options[:config], do: %{"config" => Map.new(options.config)}, else: %{}
       payload = payload |> Map.merge(extra) |> Map.merge(config) |> Map.merge(events)

@@ -15,6 +15,9 @@ defmodule DSPex.Spec do
 
       {:program_of_thought, "question -> answer: int"}
 
+  A retriever is `{:retrieve, nil, function: "find", k: 5}`: the function is called with the
+  `query` and `k`, and answers with a list of texts.
+
   A module of your own is `Host`: its `forward` is a function of the host, and may call the
   `parts`; see `DSPex.predict_part/4`:
 

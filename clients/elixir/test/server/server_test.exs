@@ -48,6 +48,7 @@ defmodule DSPex.ServerTest do
         "model" => fn args, callback -> model(name, me, args, callback) end,
         "agent" => fn args, _callback -> agent(args) end,
         "forward" => fn %{"question" => question}, _callback -> forward(name, question) end,
+        "find" => fn %{"query" => query, "k" => k}, _callback -> for(n <- 1..k, do: "#{query} #{n}") end,
         "lookup" => fn %{"key" => key}, _callback -> "the value of #{key}" end,
         "length" => fn %{"prediction" => prediction}, _callback -> String.length(prediction.answer) end
       },
@@ -143,13 +144,21 @@ defmodule DSPex.ServerTest do
              DSPex.predict_part(dspex, :draft, question: "?")
   end
 
+  test "a function of this node finds passages", %{dspex: dspex} do
+    program = {:retrieve, nil, function: "find", k: 2}
+    assert DSPex.predict!(dspex, program, query: "pipes").passages == ["pipes 1", "pipes 2"]
+
+    assert {:error, %{type: :unknown_function}} =
+             DSPex.predict(dspex, program, %{query: "?"}, retriever: "seek")
+  end
+
   test "a tool that this node does not offer is named", %{dspex: dspex} do
     program = {:react, @signature, tools: [[name: "launch"]]}
 
     assert {:error, %{type: :unknown_function, message: message}} =
              DSPex.predict(dspex, program, %{question: "?"})
 
-    assert message =~ "agent, forward, length, lookup, model"
+    assert message =~ "agent, find, forward, length, lookup, model"
   end
 
   test "one-shot predictions give whole predictions", %{dspex: dspex} do
