@@ -22,6 +22,7 @@ from .adapter_classes import describe_adapters, read_adapter
 from .calls import RunningCall
 from .choices import Adapter
 from .choosing import adapter_of
+from .code.operation import CHECK_CODE
 from .documents import dump_document
 from .graphing import DescribeGraph, describe_graph
 from .host_functions import HostFunctions
@@ -337,6 +338,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
             inline=True,
             doc="A signature in full, with JSON schemas and the prompts that an adapter would send.",
         ),
+        CHECK_CODE,
         *LM_OPERATIONS,
     )
 }

@@ -48,6 +48,7 @@ def interpreters(worker: int) -> set[int]:
 async def test_code_runs_and_ends_with_its_worker() -> None:
     """A worker that is killed takes its interpreters with it, those in waiting too."""
     async with serving("--workers", "1", functions=writes("SUBMIT({'answer': 6 * 7})"), lms=MODEL) as client:
+        assert {"can_run": True, "sandbox": "bubblewrap"} == await client.call("code.check", {})
         assert 42 == (await client.predict(PROGRAM, {"question": "?"}))["answer"]
         (worker,) = await worker_pids(client)
         running = interpreters(worker)
@@ -92,8 +93,10 @@ async def test_without_a_sandbox_programs_are_made_and_not_run(without_deno: dic
     functions = writes("SUBMIT({'answer': 1})")
     async with serving("--workers", "1", environment=without_deno, functions=functions, lms=MODEL) as client:
         await client.call("program.create", {"spec": PROGRAM}, program="thinker")
+        told: Any = await client.call("code.check", {})
         with pytest.raises(DSPexError) as refused:
             await client.predict("thinker", {"question": "?"})
+    assert (False, None, "Deno is not installed") == (told["can_run"], told["sandbox"], told["lacking"])
     assert "not_permitted" == refused.value.code
     assert "Deno is not installed" == refused.value.details["lacking"]
 
@@ -103,6 +106,7 @@ async def test_the_host_may_take_the_risk(without_deno: dict[str, str]) -> None:
     flags = ("--workers", "1", "--unsafe-interpreter", "true")
     functions = writes("import os\nSUBMIT({'answer': os.getpid()})")
     async with serving(*flags, environment=without_deno, functions=functions, lms=MODEL) as client:
+        assert {"can_run": True, "sandbox": None} == await client.call("code.check", {})
         pid = (await client.predict(PROGRAM, {"question": "?"}))["answer"]
         assert isinstance(pid, int)
         assert [] == alive_after(5.0, [pid])

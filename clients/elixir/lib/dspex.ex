@@ -513,6 +513,19 @@ defmodule DSPex do
   def lms!(dspex, options \\ []), do: Error.bang(lms(dspex, options))
 
   @doc """
+  Whether the server runs code that a model writes (`:program_of_thought`, `:code_act`, `:rlm`).
+
+  The map has `"can_run"` and `"sandbox"` (`"bubblewrap"`, `"deno"` or nil), and where it does not run
+  any, `"lacking"` and `"advice"`.
+  """
+  @spec check_code(t(), options()) :: result(map())
+  def check_code(dspex, options \\ []), do: simple(dspex, "code.check", %{}, options)
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec check_code!(t(), options()) :: map()
+  def check_code!(dspex, options \\ []), do: Error.bang(check_code(dspex, options))
+
+  @doc """
   Checks a signature; returns it in full, with its JSON schema.
 
   With one of these options it has `"prompts"` too, as `prompts/3` returns them: `adapter:`,

@@ -69,6 +69,11 @@ defmodule DSPex.CodeTest do
     assert DSPex.predict!(dspex, {:rlm, "text -> answer: int"}, text: "häuser").answer == 6
   end
 
+  test "a host can ask whether code is run", %{dspex: dspex} do
+    assert %{"can_run" => true, "sandbox" => sandbox} = DSPex.check_code!(dspex)
+    assert sandbox in ["bubblewrap", "deno"]
+  end
+
   test "their names are DSPy's" do
     for {name, module} <- [program_of_thought: "ProgramOfThought", code_act: "CodeAct", rlm: "RLM"] do
       assert Spec.new!(name, "question -> answer").module == module
