@@ -15,6 +15,7 @@ from dspy.clients.model_metadata import model_info
 from dspy.lm15 import Response
 
 from dspex_protocol.handshake import LMConfig
+from dspex_protocol.limits import MAX_NAME_BYTES
 
 TOKENS_PER_PRICE: Final = 1_000_000
 """As providers print their prices."""
@@ -25,27 +26,22 @@ class Account:
     """To whom requests are put down, and at what price.
 
     Attributes:
-        name: The LM's, as the host configured it; empty for one that nobody configured.
+        label: The LM's name, as the host configured it; empty for one that nobody configured, or
+            whose name is too long for an envelope.
         model: As configured, such as `openai/gpt-4o-mini`.
         usd_in: Price of one token of a prompt; None where the host has set no prices.
         usd_out: Price of one token of an answer.
     """
 
-    name: str = ""
+    label: str = ""
     model: str = ""
     usd_in: float | None = None
-    usd_out: float | None = None
+    usd_out: float = 0.0
 
     @property
     def has_prices(self) -> bool:
         """Whether the host has set them; then nobody else is asked."""
         return self.usd_in is not None
-
-    def cost(self, tokens_in: int, tokens_out: int) -> float | None:
-        """By the host's prices; None without any."""
-        if self.usd_in is None or self.usd_out is None:
-            return None
-        return tokens_in * self.usd_in + tokens_out * self.usd_out
 
     def estimate(self, responses: object) -> float | None:
         """By DSPy's list, where DSPy itself gave no price: it gives none for engines that are not its own.
@@ -71,10 +67,11 @@ def account_of(name: str, config: LMConfig) -> Account:
     A price that is missing beside the other is zero, and so are those of an offline model.
     """
     has_prices = config.usd_per_million_in is not None or config.usd_per_million_out is not None
+    label = name if len(name.encode()) <= MAX_NAME_BYTES else ""
     if not has_prices and not config.model.startswith("sim/"):
-        return Account(name, config.model)
+        return Account(label, config.model)
     return Account(
-        name,
+        label,
         config.model,
         (config.usd_per_million_in or 0.0) / TOKENS_PER_PRICE,
         (config.usd_per_million_out or 0.0) / TOKENS_PER_PRICE,

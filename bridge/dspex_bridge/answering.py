@@ -223,9 +223,10 @@ class AnsweringLM(CountingLM):
         config = {name: value for name, value in {**self.kwargs, **kwargs}.items() if value is not None}
         if not config.keys() <= _PLAIN_OPTIONS:
             return None
-        texts = [(message["role"], message["content"]) for message in messages if len(message) == 2]
-        if len(texts) != len(messages) or not all(type(content) is str for _, content in texts):
+        # More than role and content is about calls of tools.
+        if not all(len(message) == 2 and type(message["content"]) is str for message in messages):
             return None
+        texts = [(message["role"], message["content"]) for message in messages]
         return Question(self.model, texts, config)
 
 

@@ -111,7 +111,7 @@ async def embed(worker: Worker, call: RunningCall, what: Embed) -> object:
         vectors = tensor_of(made.rows)
     except ValueError:
         raise error("lm_error", f"{account.model} gave vectors of several lengths") from None
-    return {"vectors": vectors, "lm": account.name, "usage": call.usage.meta()}
+    return {"vectors": vectors, "lm": what.lm or DEFAULT, "usage": call.usage.meta()}
 
 
 async def try_out(worker: Worker, call: RunningCall, what: Try) -> object:
@@ -167,7 +167,7 @@ async def _ask(
         outputs = await (ask_streaming(ask, call.emit) if call.wants_items else ask())
     reasons = [*heard.finish_reasons, *[None] * len(outputs)]
     answers = [answer_of(output, reason) for output, reason in zip(outputs, reasons, strict=False)]
-    return _Answers(answers, heard.model, lm.account.name, call.usage)
+    return _Answers(answers, heard.model, lm.account.label, call.usage)
 
 
 def _asking(lm: CountingLM, messages: list[dict[str, Any]], config: dict[str, Any]) -> Callable[[], Any]:

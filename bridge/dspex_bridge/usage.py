@@ -12,52 +12,42 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dspy.utils.usage_tracker import UsageTracker
-
-from dspex_protocol.limits import MAX_NAME_BYTES
 
 from .accounts import UNNAMED, Account
 
 _DECIMALS: Final = 12  # of dollars: less than the cheapest token costs
 
 
-@dataclass(slots=True)
 class Spent:
-    """What one language model has cost.
+    """What language models have cost.
 
     Attributes:
-        calls: Requests, whatever came of them.
-        ms: Time that they took.
-        tokens_in: Of prompts, as the provider counted.
+        lm_calls: Requests, whatever came of them.
+        lm_ms: Time that they took, summed.
+        tokens_in: Of prompts, as providers counted.
         tokens_out: Of answers.
         cost_usd: Of the requests whose price is known.
         unpriced: Requests with tokens whose price nobody knows.
     """
 
-    calls: int = 0
-    ms: float = 0.0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost_usd: float = 0.0
-    unpriced: int = 0
+    __slots__ = ("cost_usd", "lm_calls", "lm_ms", "tokens_in", "tokens_out", "unpriced")
 
-    def add(self, other: Spent) -> None:
-        """Add up."""
-        self.calls += other.calls
-        self.ms += other.ms
-        self.tokens_in += other.tokens_in
-        self.tokens_out += other.tokens_out
-        self.cost_usd += other.cost_usd
-        self.unpriced += other.unpriced
+    def __init__(self) -> None:
+        self.lm_calls = 0
+        self.tokens_in = 0
+        self.tokens_out = 0
+        self.unpriced = 0
+        self.lm_ms = 0.0
+        self.cost_usd = 0.0
 
     def meta(self) -> dict[str, int | float | str]:
-        """As it stands in the meta of REPLY and FAIL; the cost only where a price is known."""
+        """As it stands in the meta of REPLY and FAIL; the cost only where there is any."""
         meta: dict[str, int | float | str] = {
-            "lm_calls": self.calls,
-            "lm_ms": round(self.ms, 3),
+            "lm_calls": self.lm_calls,
+            "lm_ms": round(self.lm_ms, 3),
             "tokens_in": self.tokens_in,
             "tokens_out": self.tokens_out,
         }
@@ -67,107 +57,95 @@ class Spent:
             meta["unpriced"] = self.unpriced
         return meta
 
+    def count_tokens(self, tokens_in: int, tokens_out: int, account: Account) -> None:
+        """Add a request's tokens, and what they cost by the host's prices."""
+        self.tokens_in += tokens_in
+        self.tokens_out += tokens_out
+        if account.usd_in is not None:
+            self.cost_usd += tokens_in * account.usd_in + tokens_out * account.usd_out
+        elif tokens_in or tokens_out:
+            self.unpriced += 1
 
-class Usage:
+    def count_price(self, cost_usd: float) -> None:
+        """Add the price of a request whose tokens have been counted without one."""
+        self.cost_usd += cost_usd
+        self.unpriced = max(0, self.unpriced - 1)
+
+
+class Usage(Spent):
     """The figures of one call; they only grow.
 
-    Attributes:
-        by_lm: What each language model cost, by the name that the host gave it.
+    Nearly every call asks one language model, so figures by model are kept apart only once
+    there is a second one.
     """
 
-    __slots__ = ("_lock", "by_lm")
+    __slots__ = ("_account", "_lock", "_shares")
 
     def __init__(self) -> None:
-        self.by_lm: dict[str, Spent] = {}
+        super().__init__()
+        self._account: Account | None = None
+        self._shares: dict[str, Spent] | None = None
         self._lock = threading.Lock()  # programs run their parts in threads
 
     def add_request(self, waited_s: float, account: Account = UNNAMED) -> None:
         """Count one request and the time that it took, whatever came of it."""
         with self._lock:
-            spent = self._of(account)
-            spent.calls += 1
-            spent.ms += waited_s * 1000
+            share = self._share(account)
+            self.lm_calls += 1
+            self.lm_ms += waited_s * 1000
+            if share is not None:
+                share.lm_calls += 1
+                share.lm_ms += waited_s * 1000
 
     def add_tokens(self, tokens_in: int, tokens_out: int, account: Account = UNNAMED) -> None:
         """Count tokens of a request as the provider reported them, at the host's price if there is one."""
-        cost_usd = account.cost(tokens_in, tokens_out)
         with self._lock:
-            spent = self._of(account)
-            spent.tokens_in += tokens_in
-            spent.tokens_out += tokens_out
-            if cost_usd is not None:
-                spent.cost_usd += cost_usd
-            elif tokens_in or tokens_out:
-                spent.unpriced += 1
+            share = self._share(account)
+            self.count_tokens(tokens_in, tokens_out, account)
+            if share is not None:
+                share.count_tokens(tokens_in, tokens_out, account)
 
     def add_price(self, cost_usd: float, account: Account = UNNAMED) -> None:
         """What a request cost whose tokens have been counted without a price."""
         with self._lock:
-            spent = self._of(account)
-            spent.cost_usd += cost_usd
-            spent.unpriced = max(0, spent.unpriced - 1)
-
-    @property
-    def total(self) -> Spent:
-        """All of them together."""
-        total = Spent()
-        with self._lock:
-            for spent in self.by_lm.values():
-                total.add(spent)
-        return total
-
-    @property
-    def lm_calls(self) -> int:
-        """Requests to language models."""
-        return self.total.calls
-
-    @property
-    def lm_ms(self) -> float:
-        """Time that they took, summed."""
-        return self.total.ms
-
-    @property
-    def tokens_in(self) -> int:
-        """Tokens of prompts."""
-        return self.total.tokens_in
-
-    @property
-    def tokens_out(self) -> int:
-        """Tokens of answers."""
-        return self.total.tokens_out
+            share = self._share(account)
+            self.count_price(cost_usd)
+            if share is not None:
+                share.count_price(cost_usd)
 
     def meta(self) -> dict[str, int | float | str]:
         """The figures as they stand in the meta of REPLY and FAIL; empty if no LM was asked.
 
-        `lm` is there where one alone was asked, which is nearly always; see `split`.
+        `lm` is there where one alone was asked; else `split` says whose they are.
         """
-        with self._lock:
-            rows = list(self.by_lm.items())
-        match rows:
-            case []:
-                return {}
-            case [(name, spent)]:
-                return {**spent.meta(), "lm": name} if _is_name(name) else spent.meta()
-            case _:
-                return self.total.meta()
+        if not self.lm_calls:
+            return {}
+        meta = super().meta()
+        if self._shares is None and self._account is not None and self._account.label:
+            meta["lm"] = self._account.label
+        return meta
 
     def split(self) -> Mapping[str, Mapping[str, int | float | str]] | None:
         """The figures by LM, where `meta` cannot say whose they are."""
-        if len(self.by_lm) < 2:
+        if self._shares is None:
             return None
         with self._lock:
-            return {name: spent.meta() for name, spent in self.by_lm.items() if _is_name(name)}
+            return {name: share.meta() for name, share in self._shares.items() if name}
 
-    def _of(self, account: Account) -> Spent:
-        spent = self.by_lm.get(account.name)
-        if spent is None:
-            spent = self.by_lm[account.name] = Spent()
-        return spent
+    def _share(self, account: Account) -> Spent | None:
+        """What to count twice, where several models are asked; before the figures of `account` are added."""
+        if self._shares is None:
+            if self._account is None or self._account.label == account.label:
+                self._account = account
+                return None
+            self._shares = {self._account.label: self._copied()}
+        return self._shares.setdefault(account.label, Spent())
 
-
-def _is_name(name: str) -> bool:
-    # An envelope has little room, and a name of any length is nobody's wish.
-    return 0 < len(name) <= MAX_NAME_BYTES and len(name.encode()) <= MAX_NAME_BYTES
+    def _copied(self) -> Spent:
+        copied = Spent()
+        for name in Spent.__slots__:
+            setattr(copied, name, getattr(self, name))
+        return copied
 
 
 _current: ContextVar[Usage | None] = ContextVar("dspex_usage", default=None)

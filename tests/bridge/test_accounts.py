@@ -9,8 +9,9 @@ from typing import Any
 import dspy
 import pytest
 from aiohttp.test_utils import TestServer
+from dspy import lm15
 from dspy.clients import base_lm
-from dspy.lm15 import Message, Response, TextPart, Usage
+from dspy.lm15 import Message, Response, TextPart
 from dspy.utils.exceptions import LMServerError
 
 from dspex_bridge.accounts import Account, account_of
@@ -19,7 +20,7 @@ from dspex_bridge.host_functions import HostFunctions
 from dspex_bridge.lms import LanguageModels
 from dspex_bridge.sim import SimModel, SimOptions
 from dspex_bridge.sim.server import build_app
-from dspex_bridge.usage import counting
+from dspex_bridge.usage import Usage, counting
 from dspex_protocol import LMConfig
 
 
@@ -69,7 +70,7 @@ async def test_the_hosts_prices_hold_whichever_way_is_taken(served: str) -> None
     for name in ("short", "long", "http"):
         with counting() as usage:
             await predict(lms.get(name))
-        spent = usage.by_lm[name]
+        spent = usage
         assert spent.tokens_out > 0
         expected = (spent.tokens_in * 2.0 + spent.tokens_out * 8.0) / 1_000_000
         assert spent.cost_usd == pytest.approx(expected)
@@ -86,8 +87,8 @@ async def test_dspys_own_price_is_taken_where_the_host_has_none(served: str) -> 
     with dspy.context(lm=alone, disable_history=False):
         await dspy.Predict(QA).acall(question="hi")
     assert alone.history[-1]["cost"] > 0
-    assert usage.by_lm["http"].cost_usd == pytest.approx(alone.history[-1]["cost"])
-    assert usage.by_lm["http"].unpriced == 0
+    assert usage.cost_usd == pytest.approx(alone.history[-1]["cost"])
+    assert usage.unpriced == 0
 
 
 async def test_history_is_not_kept_for_the_price(served: str) -> None:
@@ -105,7 +106,7 @@ async def test_history_that_a_program_keeps_is_kept(served: str) -> None:
     lm = listed(served).get("http")
     with dspy.context(lm=lm, disable_history=False), counting() as usage:
         await dspy.Predict(QA).acall(question="hi")
-    assert lm.history[-1]["cost"] == pytest.approx(usage.total.cost_usd)
+    assert lm.history[-1]["cost"] == pytest.approx(usage.cost_usd)
 
 
 async def test_a_price_that_nobody_knows_is_told_as_such(served: str) -> None:
@@ -148,7 +149,9 @@ async def test_a_name_that_an_envelope_has_no_room_for_is_left_out() -> None:
 def test_a_missing_price_beside_the_other_is_nothing() -> None:
     """Embedding costs its input only."""
     account = account_of("e", LMConfig(model="openai/e", usd_per_million_in=1_000_000))
-    assert account.cost(3, 5) == 3.0
+    usage = Usage()
+    usage.add_tokens(3, 5, account)
+    assert usage.cost_usd == 3.0
 
 
 def test_an_engine_of_ones_own_is_priced_by_dspys_list() -> None:
@@ -159,7 +162,7 @@ def test_an_engine_of_ones_own_is_priced_by_dspys_list() -> None:
         model="gpt-4o-of-some-day",
         message=Message.assistant([TextPart("x")]),
         finish_reason="stop",
-        usage=Usage(input_tokens=1_000_000, output_tokens=0, total_tokens=1_000_000),
+        usage=lm15.Usage(input_tokens=1_000_000, output_tokens=0, total_tokens=1_000_000),
     )
     one = account.estimate(answer)
     assert one is not None

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
 
 from dspy.utils.exceptions import LMRateLimitError, LMServerError, LMTimeoutError
 
@@ -60,15 +59,21 @@ class SimSource:
 
     async def wait(self, model: str) -> None:
         """What a request goes through before it is answered: it takes its time, and may be refused."""
-        with _in_dspys_words(model):
+        try:
             needed_s = self.model.weather()
+        except (SimRateLimited, SimUnavailable) as refusal:
+            raise _in_dspys_words(refusal, model) from None
         await asyncio.sleep(self._patience_s(needed_s))
         self._check_time(model, needed_s)
 
     def _decide(self, question: Question) -> SimAnswer:
-        with _in_dspys_words(question.model):
-            tools = [SimTool(tool.name, dict(tool.parameters)) for tool in question.tools]
+        tools = (
+            [SimTool(tool.name, dict(tool.parameters)) for tool in question.tools] if question.tools else ()
+        )
+        try:
             return self.model.answer(question.texts, question.temperature, question.response_schema, tools)
+        except (SimRateLimited, SimUnavailable) as refusal:
+            raise _in_dspys_words(refusal, question.model) from None
 
     def _patience_s(self, needed_s: float) -> float:
         return needed_s if self.timeout_s is None else min(needed_s, self.timeout_s)
@@ -78,19 +83,16 @@ class SimSource:
             raise LMTimeoutError(f"sim: no answer within timeout_s = {self.timeout_s}", model=model)
 
 
-@contextmanager
-def _in_dspys_words(model: str) -> Generator[None]:
-    """What the model refuses, as the error that DSPy would raise of a provider."""
-    try:
-        yield
-    except SimRateLimited as refusal:
-        raise LMRateLimitError(
-            str(refusal), model=model, status=429, retry_after=refusal.retry_after_s
-        ) from None
-    except SimUnavailable as refusal:
-        raise LMServerError(str(refusal), model=model, status=503) from None
+def _in_dspys_words(refusal: SimRateLimited | SimUnavailable, model: str) -> Exception:
+    """The error that DSPy would raise of a provider."""
+    told: Exception = LMServerError(str(refusal), model=model, status=503)
+    if isinstance(refusal, SimRateLimited):
+        told = LMRateLimitError(str(refusal), model=model, status=429, retry_after=refusal.retry_after_s)
+    return told
 
 
 def _answer(answer: SimAnswer) -> Answer:
-    calls = [] if answer.call is None else [WantedCall(answer.call.id, answer.call.name, answer.call.args)]
-    return Answer(answer.text, answer.tokens_in, answer.tokens_out, calls)
+    if answer.call is None:
+        return Answer(answer.text, answer.tokens_in, answer.tokens_out)
+    call = WantedCall(answer.call.id, answer.call.name, answer.call.args)
+    return Answer(answer.text, answer.tokens_in, answer.tokens_out, (call,))
