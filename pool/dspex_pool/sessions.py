@@ -31,7 +31,7 @@ from .ports import Promise, Stored
 from .session_leases import SessionLeases
 from .session_records import SessionRecord, key_of
 from .session_refusals import busy, exists, in_the_middle, moved, unknown
-from .store import Conflict, Delete, Fenced, Held, Put, Record, StoreError
+from .store import Conflict, Delete, Fence, Fenced, Held, Put, Record, StoreError
 
 if TYPE_CHECKING:
     from .calls import Call
@@ -448,7 +448,7 @@ class Sessions:
             made before.
 
         Raises:
-            DSPexError: `session_exists`, `write_id_reused`, or what the store says.
+            DSPexError: `session_exists`, `session_busy`, `write_id_reused`, or what the store says.
         """
         body = session_records.write(session_id, record)
         changes = [Put(key=key_of(session_id), body=body, expect=0, ttl_s=record.ttl_s)]
@@ -456,7 +456,7 @@ class Sessions:
             begun = session_records.write(session_id, replace(record, checkpoint=session_records.EMPTY))
             changes.append(remember(write, operation, (session_id, record.turn), begun))
         try:
-            await self._store.commit(changes)
+            await self._begin_life(session_id, changes)
         except Conflict:
             made = None if write is None else await self.made_before(write, operation)
             if made is None:
@@ -464,10 +464,37 @@ class Sessions:
             return made
         except StoreError as failure:
             raise to_wire_error(failure) from failure
-        former = self.live(session_id)
-        if former is not None and former.record is not None and former.record.life != record.life:
-            self._drop(former, unknown(session_id))  # its time was over, and nobody has noticed here
         return session_id, record
+
+    async def _begin_life(self, session_id: str, changes: list[Put]) -> None:
+        """Store a session that is new, under a lease that no turn of an earlier one with its id has.
+
+        The revisions of a new record begin at 1 again. A turn that outlasts its session's time may
+        be on its way to the store, and would take the new one for the one that it belongs to.
+
+        Raises:
+            Conflict: when there is one.
+            StoreError: what the store says.
+            DSPexError: `session_busy` when another server makes a turn of an earlier one.
+        """
+        await self._end_former(session_id)
+        try:
+            lease = await self._leases.take(session_id)
+            await self._store.commit(changes, [Fence(lease.name, lease.epoch)])
+        except (Held, Fenced) as taken:
+            found = await self._find(session_id)
+            if found is None:
+                raise busy(session_id, taken.remaining_s if isinstance(taken, Held) else IDLE_S) from None
+            raise Conflict(found.key, found.revision) from None
+        finally:
+            if session_id not in self._live:
+                self._leases.give_back(session_id)
+
+    async def _end_former(self, session_id: str) -> None:
+        """Drop a session whose time is over, which nobody has noticed here."""
+        former = self.live(session_id)
+        if former is not None and await self._find(session_id) is None:
+            self._drop(former, unknown(session_id))
 
     async def made_before(self, write: Write, operation: str) -> tuple[str, SessionRecord] | None:
         """What `create` made of a write; None when it has made nothing.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from tests.support.fakes import Client, FakeWorker, Frame, Room, body_of
@@ -10,7 +10,7 @@ from tests.support.tasks import HandPromise
 
 from dspex_pool.session_methods import BATCH
 from dspex_pool.session_records import key_of, lease_of
-from dspex_pool.store import Lease, Put, StoreError, Unavailable
+from dspex_pool.store import Change, Fence, Lease, Put, StoreError, Unavailable
 from dspex_pool.store.memory import MemoryStore
 from dspex_pool.stored_calls import MAX_WAITING
 from dspex_protocol import FAIL, NOTE
@@ -331,17 +331,21 @@ def test_a_session_that_was_given_back_is_still_wanted_there(room: Room, client:
 
 
 class SlowLeases(MemoryStore):
-    """Who takes a lease waits until `wake`."""
+    """Since `prepare`, who takes a lease waits until `wake`."""
+
+    sleepers: list[HandPromise[None]] | None = None
 
     def prepare(self) -> None:
-        self.sleepers: list[HandPromise[None]] = []
+        self.sleepers = []
 
     async def lease(self, name: str, owner: str, ttl_s: float) -> Lease:
-        self.sleepers.append(HandPromise())
-        await self.sleepers[-1]
+        if self.sleepers is not None:
+            self.sleepers.append(HandPromise())
+            await self.sleepers[-1]
         return await super().lease(name, owner, ttl_s)
 
     def wake(self, failure: StoreError | None = None) -> None:
+        assert self.sleepers is not None
         sleeper = self.sleepers.pop()
         sleeper.set_result(None) if failure is None else sleeper.set_exception(failure)
 
@@ -353,8 +357,8 @@ def test_what_is_asked_of_a_session_that_is_being_read_waits_for_it(failure: Sto
     room.store("chat")
     store, client = room.memory, room.add_client()
     assert isinstance(store, SlowLeases)
-    store.prepare()
     open_session(client)
+    store.prepare()
     turn = ask(client, "one")
     move = client.call("state.migrate", {"worker": 1}, session="s")
     assert [] == client.outcomes(move)
@@ -402,6 +406,54 @@ def test_a_worker_that_knows_a_former_session_of_that_id_is_sent_the_new_one(
     client.call("state.migrate", {"worker": numbers[0]}, session="s")
     ask(client, "more")
     assert [(0, []), (1, ["life 1"])] == loads(at_work(room)[0])
+
+
+class SlowCommit(MemoryStore):
+    """The next commit after `prepare` is made when it is let go."""
+
+    held: HandPromise[None] | None = None
+
+    def prepare(self) -> HandPromise[None]:
+        self.held = HandPromise()
+        return self.held
+
+    async def commit(self, changes: Sequence[Change], fences: Sequence[Fence] = ()) -> list[int]:
+        held, self.held = self.held, None
+        if held is not None:
+            await held
+        return await super().commit(changes, fences)
+
+
+def test_a_turn_that_outlasts_its_session_is_not_kept_in_the_next_of_that_id() -> None:
+    """Though the next one begins with the revision that the turn's commit, still on its way, expects."""
+    room = Room(store=SlowCommit)
+    room.store("chat")
+    store, client = room.memory, room.add_client()
+    assert isinstance(store, SlowCommit)
+    open_session(client, ttl_s=1.0)
+    turn = ask(client, "one")
+    on_its_way = store.prepare()
+    end_turn(room, ["one"])
+    room.pass_time(2)
+    assert 0 == open_session(client).fields["turn"]
+    on_its_way.set_result(None)
+    refused = client.outcome(turn)
+    assert ("unknown_session", True) == (refused.code, refused.fields["maybe_executed"])
+    assert [] == history_of(client)
+
+
+def test_a_session_is_not_begun_beside_a_turn_that_another_server_makes(room: Room, client: Client) -> None:
+    """Of an earlier one with that id; once its lease is over it can be."""
+
+    async def take() -> None:
+        await room.memory.lease(lease_of("s"), "another", 15.0)
+
+    room.tasks.start(take())
+    refused = open_session(client)
+    assert "session_busy" == refused.code
+    assert 0 < int(str(refused.fields["retry_after_ms"])) <= 15_000
+    room.pass_time(16)
+    assert 0 == open_session(client).fields["turn"]
 
 
 def test_sessions_are_listed_by_id(client: Client) -> None:
