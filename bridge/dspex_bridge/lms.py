@@ -1,14 +1,15 @@
 """Language models by name: what the host configured, built when first used.
 
-`sim/…` is an offline model, `host/NAME` asks the host function NAME, and everything else
-is DSPy's own client. Keys are looked up here and handed to the client; nothing else of
-this package ever holds one.
+`sim/…` is an offline model and `host/NAME` asks the host function NAME. Models behind OpenAI's
+chat completions are asked by our own engine, and everything else by DSPy's own client. Keys are
+looked up here and handed to the client; nothing else of this package ever holds one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import random
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
@@ -24,6 +25,7 @@ from .accounts import Account, account_of
 from .answering import Answer, AnsweringLM, CountingLM, Question, WantedCall
 from .credentials import secrets_in
 from .embedding import Endpoint, EndpointVectors, HostVectors, LiteLLMVectors, SimVectors, VectorSource
+from .engine import ChatEndpoint, ChatLM, Connections, Remaining, RetryPolicy, find_dialect
 from .failures import register_secret
 from .host_functions import HostFunctions
 from .sim import SimModel, SimOptions, SimSource
@@ -49,10 +51,13 @@ class LanguageModels:
 
     Args:
         functions: Those of the host, which may be language models.
+        remaining_s: What is left of the time of the call at hand; bounds repeated requests.
     """
 
-    def __init__(self, functions: HostFunctions) -> None:
+    def __init__(self, functions: HostFunctions, remaining_s: Remaining = lambda: None) -> None:
         self._functions = functions
+        self._remaining_s = remaining_s
+        self._connections = Connections()
         self._configs: dict[str, LMConfig] = {}
         self._secrets: dict[str, str] = {}
         self._offered: frozenset[str] = frozenset()
@@ -175,9 +180,10 @@ class LanguageModels:
         given: dict[str, Any] = {option: value for option, value in address.items() if value is not None}
         given |= config.options
         try:
-            return CountingLM(
+            dspys = CountingLM(
                 _routed(config, has_key=key is not None), cache=False, **_common(config), **given
             )
+            return self._build_chat(config, key, dspys) or dspys
         except (TypeError, ValueError) as reason:
             raise invalid_argument(
                 f"lms.{name}", f"a model that DSPy can use ({reason})", config.model
@@ -200,6 +206,26 @@ class LanguageModels:
         address = {"api_base": config.api_base, "api_key": key, "timeout": config.timeout_s}
         given = {option: value for option, value in address.items() if value is not None}
         return LiteLLMVectors(config.model, **given, **config.options)
+
+    def _build_chat(self, config: LMConfig, key: str | None, dspys: CountingLM) -> CountingLM | None:
+        """An LM with our own engine, where it applies."""
+        dialect = find_dialect(config, key, keyless=dspys.model != config.model)
+        if dialect is None:
+            return None
+        endpoint = ChatEndpoint(
+            dialect,
+            config.model.partition("/")[2],
+            self._connections,
+            RetryPolicy(config.num_retries, random.random),
+            config.timeout_s,
+            self._remaining_s,
+        )
+        common = {name: value for name, value in _common(config).items() if name != "num_retries"}
+        return ChatLM(config.model, endpoint, dspys, **common, **config.options)
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop, and of the one for programs in threads."""
+        await self._connections.aclose()
 
     def _key(self, name: str, config: LMConfig) -> str | None:
         if config.api_key_env is not None and config.api_key_secret is not None:

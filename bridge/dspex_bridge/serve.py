@@ -40,6 +40,7 @@ from .modules import Catalog
 from .operations import OPERATIONS, Configure, configure, find, read_parameters
 from .plugins import load_plugins
 from .programs import ProgramCache
+from .remaining import remaining_s
 from .rows import Operation
 from .sessions import SessionTable
 from .wire import Wire
@@ -65,7 +66,7 @@ class WorkerProcess:
         self.programs = ProgramCache()
         self.sessions = SessionTable()
         self.functions = HostFunctions(self.calls.call_host, loop)
-        self.lms = LanguageModels(self.functions)
+        self.lms = LanguageModels(self.functions, remaining_s)
         self.interpreters = Interpreters(unsafe=os.environ.get("DSPEX_UNSAFE_INTERPRETER") == "true")
         loop.set_default_executor(self.threads)
 

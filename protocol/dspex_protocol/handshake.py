@@ -42,6 +42,9 @@ class LMConfig:
     timeout_s: Annotated[float, Range(0.001)] | None = None
     usd_per_million_in: Annotated[float, Range(0), Doc("price of a million tokens of prompts")] | None = None
     usd_per_million_out: Annotated[float, Range(0), Doc("price of a million tokens of answers")] | None = None
+    engine: Annotated[
+        Literal["auto", "dspy"], Doc("dspy: its own HTTP client also where ours would be used")
+    ] = "auto"
     options: Annotated[dict[str, object], Doc("handed to the provider as they are")] = field(
         default_factory=dict[str, object]
     )

@@ -38,10 +38,22 @@ async def served() -> AsyncIterator[str]:
         yield str(server.make_url("/v1"))
 
 
+_made: list[LanguageModels] = []
+
+
+@pytest.fixture(autouse=True)
+async def closed() -> AsyncIterator[None]:
+    """No connection outlives its test."""
+    yield
+    while _made:
+        await _made.pop().aclose()
+
+
 def models(**configs: LMConfig) -> LanguageModels:
     """LMs as a host configured them."""
     made = LanguageModels(HostFunctions(None, asyncio.get_running_loop()))
     made.configure(configs, {"k": "no-key"})
+    _made.append(made)
     return made
 
 

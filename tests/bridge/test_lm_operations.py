@@ -30,6 +30,17 @@ ADD = {"name": "add", "desc": "Adds.", "args": {"a": {"type": "integer"}, "b": {
 HostAnswer = Callable[[str, Mapping[str, object]], object]
 
 
+_made: list[LanguageModels] = []
+
+
+@pytest.fixture(autouse=True)
+async def closed() -> AsyncIterator[None]:
+    """No connection outlives its test."""
+    yield
+    while _made:
+        await _made.pop().aclose()
+
+
 class Asked:
     """A worker's language models, and a host whose one function is `answer`."""
 
@@ -44,6 +55,7 @@ class Asked:
         self.functions = HostFunctions(call_host, asyncio.get_running_loop())
         self.functions.configure(["answer"])
         self.lms = LanguageModels(self.functions)
+        _made.append(self.lms)
         self.lms.configure({"default": LMConfig(model="sim/x"), **configs}, {})
         self.items: list[Any] = []
         self.call = RunningCall(1, {}, lambda frame: None)

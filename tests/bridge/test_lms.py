@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Literal
 
 import dspy
 import pytest
@@ -94,12 +95,15 @@ async def test_a_missing_key_is_named_and_not_looked_for_elsewhere(monkeypatch: 
     assert "secret absent" in refusal_of(lms, "secret").message
 
 
-async def test_keys_reach_the_client_and_no_description() -> None:
+@pytest.mark.parametrize("engine", ["auto", "dspy"])
+async def test_keys_reach_the_client_and_no_description(engine: Literal["auto", "dspy"]) -> None:
     """repr, lm.list and saved state show none of it."""
-    lms = models(None, {"k": "hush-hush"}, default=LMConfig(model="openai/gpt-4o", api_key_secret="k"))
+    config = LMConfig(model="openai/gpt-4o", api_key_secret="k", engine=engine)
+    lms = models(None, {"k": "hush-hush"}, default=config)
     lm = lms.get(None)
-    assert lm.kwargs["api_key"] == "hush-hush"
-    shown = f"{lms!r} {describe_lms(lms)} {lm!r} {lm.dump_state()}"
+    assert lm.kwargs.get("api_key") == (None if engine == "auto" else "hush-hush")
+    saved = lm.dump_state() if engine == "dspy" else vars(lm)  # an engine of ours cannot be saved
+    shown = f"{lms!r} {describe_lms(lms)} {lm!r} {saved}"
     assert "hush" not in shown
 
 
@@ -134,7 +138,8 @@ async def test_a_self_hosted_model_is_not_sought_in_the_price_list() -> None:
     """It routes through a provider of its own; a listed model and another address stay as they are."""
     base = "http://127.0.0.1:9/v1"
     lms = models(
-        own=LMConfig(model="openai/own", api_base=base), listed=LMConfig(model="openai/gpt-4o", api_base=base)
+        own=LMConfig(model="openai/own", api_base=base, engine="dspy"),
+        listed=LMConfig(model="openai/gpt-4o", api_base=base, engine="dspy"),
     )
     assert lms.get("own").model.startswith("openai-")
     assert lms.get("listed").model == "openai/gpt-4o"

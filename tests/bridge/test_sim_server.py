@@ -82,7 +82,7 @@ async def test_a_self_hosted_model_streams_and_is_counted(api_base: str) -> None
     lm = lms.get(None)
     with dspy.context(lm=lm, disable_history=True, trace=None), counting() as usage:
         prediction = await run_streaming(dspy.Predict(QA), {"question": "hi"}, emit)
-    await lm.aclose()
+    await lms.aclose()
     assert "".join(str(item["text"]) for item in items if item["type"] == "token") == prediction.answer
     assert prediction.answer == expected_answer()
     assert usage.lm_calls == 1
