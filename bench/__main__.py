@@ -27,6 +27,7 @@ AIMS = {
     ("waiting_for_models", "per_s"): ">= 1,000",
     ("waiting_for_models", "p99_ms"): "< 300",
     ("replacement", "max_ms"): "< 100",
+    ("lm_engines", "predict_ratio"): "<= 0.65",
     ("recycle", "p99_ratio_2000"): "<= 1.5",
     ("recycle", "p99_ratio_200"): "<= 1.5",
     ("fairness", "ratio"): "<= 1.5",

@@ -12,6 +12,7 @@ from typing import cast
 from dspex_pool.client import Client
 
 from .cases import SIM, SPEC, Figures, question, ratio
+from .lm_cases import lm_engines
 from .load import Load
 
 ROUNDS = 3
@@ -72,4 +73,5 @@ async def _alone(client: Client, parts: str) -> float:
 CASES: dict[str, Callable[[], Awaitable[Figures]]] = {
     "worker_state": worker_state,
     "worker_share": worker_share,
+    "lm_engines": lm_engines,
 }
