@@ -111,6 +111,29 @@ async def test_a_host_function_answers_for_all_rows() -> None:
     assert {3} == {fields_of(row["prediction"])["score"] for row in value["results"]}
 
 
+async def test_rows_of_a_host_module_call_their_own_parts() -> None:
+    """Each in the worker where that row runs."""
+    parts = {"answer": {"module": "Predict", "signature": "question -> answer"}}
+    spec = {
+        "module": "Host",
+        "signature": "question -> answer",
+        "options": {"forward": "forward", "parts": parts},
+    }
+    host: list[Client] = []
+
+    async def forward(question: str) -> dict[str, object]:
+        drafted = await host[0].part("answer", {"question": question})
+        return {"answer": f"{question} {drafted['answer']}"}
+
+    async with Client.start(flags=("--workers", "2"), lms=LMS, functions={"forward": forward}) as client:
+        host.append(client)
+        value = cast("dict[str, Any]", await client.call("batch.run", {"spec": spec, "inputs": _rows(20)}))
+    answers = [str(fields_of(row["prediction"])["answer"]) for row in value["results"]]
+    assert [f"What is {index}?" for index in range(20)] == [
+        answer[: answer.index("?") + 1] for answer in answers
+    ]
+
+
 async def test_a_stored_program_runs_in_one_version() -> None:
     """That which was there when the batch came, also when it changes meanwhile."""
     async with _client() as client:

@@ -123,6 +123,8 @@ def test_a_signature_or_a_program_is_wanted() -> None:
         ["rows.jsonl"],
         ["q -> a", "rows.jsonl", "--program", "qa"],
         ["rows.jsonl", "--program", "qa", "--module", "Predict"],
+        ["{signature", "rows.jsonl"],
+        ["q -> a", "rows.jsonl", "--adapter", "{"],
         ["q -> a", "rows.jsonl", "--connect", "unix:/x", "--", "--workers", "2"],
     ],
 )

@@ -256,6 +256,11 @@ defmodule DSPex do
   def stream(dspex, program, inputs, options \\ []),
     do: DSPex.Streaming.stream(dspex, program, inputs, options)
 
+  @doc false
+  # The options of a call that say how a prediction is made.
+  @spec predicting() :: [atom()]
+  def predicting, do: @predicting
+
   # -- batches ---------------------------------------------------------------------------
 
   @doc """

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO, cast
 
 from dspex_pool.batch_payload import MAX_ROWS, METHOD
-from dspex_pool.cli.call import read_payload, server_flags
+from dspex_pool.cli.call import name_or_map, read_payload, server_flags
 from dspex_pool.cli.connecting import add_connect_option, read_address, report_no_server
 from dspex_pool.cli.exits import BAD_ARGUMENTS, CALL_FAILED, NO_SERVER, OK, exits_with_code
 from dspex_pool.cli.readable import meta_text, prediction_fields, report
@@ -236,13 +236,16 @@ def _words(given: argparse.Namespace) -> tuple[str | None, str]:
 def _payload(given: argparse.Namespace, signature: str | None) -> dict[str, object]:
     payload: dict[str, object] = {}
     if signature is not None:
-        read = json.loads(signature) if signature.startswith("{") else signature
+        read = name_or_map("signature", signature)
         payload["spec"] = {"module": given.module or "Predict", "signature": read}
     elif given.module is not None:
         raise error("invalid_argument", "--module: the program of --program has its module")
-    for key in ("adapter", "parallelism", "max_errors"):
+    for key in ("parallelism", "max_errors"):
         if getattr(given, key) is not None:
             payload[key] = getattr(given, key)
+    for key in ("adapter", "on_violation"):
+        if getattr(given, key) is not None:
+            payload[key] = name_or_map(f"--{key.replace('_', '-')}", getattr(given, key))
     if given.config:
         payload["config"] = read_payload(given.config)
     return payload
@@ -272,7 +275,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--tag", metavar="TAG", help="the version with that tag")
     add("--module", metavar="NAME", help="the DSPy module (default: Predict)")
     add("--lm", metavar="MODEL", help="the default language model, such as openai/gpt-4o-mini or sim/demo")
-    add("--adapter", choices=("chat", "json", "xml"), help="how the prompt is written")
+    add("--adapter", metavar="NAME", help="how the prompt is written: chat, json, xml, … or JSON")
+    add("--on-violation", metavar="NAME", help="what follows from an answer that does not fit, or JSON")
     add("--config", metavar="KEY=VALUE", action="append", default=[], help="temperature=0.7, …")
     add("--parallelism", metavar="N", type=int, help="rows at once (default: the workers' places)")
     add("--max-errors", metavar="N", type=int, help="begin no more rows after so many have failed")

@@ -295,13 +295,13 @@ def _prediction(given: argparse.Namespace) -> dict[str, object]:
     if given.config:
         payload["config"] = _pairs("--config", given.config)
     if given.adapter:
-        payload["adapter"] = _name_or_map("--adapter", given.adapter)
+        payload["adapter"] = name_or_map("--adapter", given.adapter)
     if given.on_violation:
-        payload["on_violation"] = _name_or_map("--on-violation", given.on_violation)
+        payload["on_violation"] = name_or_map("--on-violation", given.on_violation)
     return payload
 
 
-def _name_or_map(where: str, word: str) -> object:
+def name_or_map(where: str, word: str) -> object:
     """A name as it is, or a map in JSON; the server says which there are."""
     return _json(where, word) if word.startswith("{") else word
 

@@ -42,7 +42,6 @@ defmodule DSPex.Batch do
 
   alias DSPex.{Call, Error, Options, Prediction}
 
-  @predicting [:adapter, :config, :lm, :trace]
   @own [:credit, :max_errors, :parallelism, :row_timeout]
   @credit 64
 
@@ -74,7 +73,7 @@ defmodule DSPex.Batch do
   end
 
   defp start(dspex, program, rows, options) do
-    with {:ok, options} <- Options.call(options, @predicting ++ @own),
+    with {:ok, options} <- Options.call(options, DSPex.predicting() ++ @own),
          {:ok, rows} <- inputs(rows),
          {:ok, payload, meta} <- DSPex.prediction_request(program, %{}, options) do
       meta = Map.put(meta, "credit", Map.get(options, :credit, @credit))

@@ -63,11 +63,13 @@ defmodule DSPex.BatchTest do
       lane: :interactive
     ]
 
+    options = [on_violation: {:retry, 2}] ++ options
     task = Task.async(fn -> DSPex.batch(name, spec, [[question: "?"]], options) end)
     {server, %{id: id, meta: meta}, payload} = receive_frame(:call)
     assert %{"lane" => "interactive"} = meta
 
     assert %{"parallelism" => 8, "max_errors" => 2, "row_deadline_ms" => 500, "lm" => "fast"} = payload
+    assert payload["on_violation"] == %{"retry" => 2}
     assert %{"adapter" => "json", "spec" => %{"module" => "Predict"}, "inputs" => [%{}]} = payload
     serve(server, id, [], :reply, %{@summary | "rows" => 1, "left" => 1, "stopped" => "max_errors"})
     assert {:ok, %Batch{results: [:left], stopped: :max_errors, left: 1}} = Task.await(task)
