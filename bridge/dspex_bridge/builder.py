@@ -8,22 +8,23 @@ of a program costs a copy and its state, and nothing of pydantic.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, Final
 
 from dspex_protocol import DSPexError, decode_value, encode_value, error
-from dspex_protocol.records import read
 
 from .adapter_classes import read_adapter
 from .carrying import carried_over
 from .choices import Retry
+from .composing import Composed, compose, names_program, read_part
 from .documents import read_document
 from .host_functions import HostFunctions
-from .live import LiveProgram, Template
+from .live import LiveProgram, Template, part_of, template_of
 from .modules import Catalog
 from .options import Part
-from .records import DSPY_VERSION, Record, Spec
+from .records import DSPY_VERSION, Record, Spec, StoredPart
 from .refusals import refusal
-from .signatures import build_signature, normal_of, normalize
+from .signatures import build_signature, normalize
 from .state import copy_module, load_state, patched, read_patches
 
 
@@ -72,13 +73,7 @@ class Builder:
         module_class = self.catalog.find(spec.module, path)
         own = None if signature is None else build_signature(signature, f"{path}.signature")
         built = self.catalog.build(spec.module, own, spec.options, self, path)
-        normal: dict[str, object] = {
-            "module": spec.module,
-            "signature": signature or normal_of(built.signature),
-            "options": built.options,
-            **choices,
-        }
-        return Template(normal, module_class, built)
+        return template_of(spec.module, signature, module_class, built, choices)
 
     def part(self, spec: object, path: str) -> Part:
         """A module that is part of another.
@@ -86,13 +81,12 @@ class Builder:
         Raises:
             CallerError: naming the part of the spec.
         """
-        wanted = read(Spec, spec, path)
-        for name in ("adapter", "on_violation"):
-            if getattr(wanted, name) is not None:
-                raise refusal(f"{path}.{name}", "nothing: a part has that of the whole program", "one")
+        if names_program(spec):
+            expected = "a spec: stored programs are parts of programs that are stored, by program.create"
+            raise refusal(f"{path}.program", expected, "a stored program")
+        wanted = read_part(spec, path)
         template = self.template(wanted, path)
-        module = copy_module(template.module)
-        return Part(module, template.spec, template.signature, template.functions)
+        return part_of(template, copy_module(template.module), wanted.origin)
 
     def load(self, record: Record) -> LiveProgram:
         """The program of a record.
@@ -110,20 +104,22 @@ class Builder:
             raise _of_another_dspy(refused, record.dspy) from None
         return LiveProgram(template, loaded.module, loaded.lms)
 
-    def build(self, spec: Spec, state: object = None) -> LiveProgram:
+    def build(self, spec: Spec, state: object = None, stored: Sequence[StoredPart] = ()) -> LiveProgram:
         """A new program.
 
         Args:
             spec: What it is.
             state: A patch of what its module is built with, or None.
+            stored: Programs that the spec names as parts.
 
         Raises:
             CallerError: `invalid_argument` naming the part of the spec or of the state.
         """
-        template = self.template(spec)
-        return self._patched(template, template.program.state, state)
+        composed = self._composed(spec, stored)
+        template = self.template(composed.spec)
+        return self._patched(template, composed.state or template.program.state, state)
 
-    def undump(self, document: str, spec: Spec) -> LiveProgram:
+    def undump(self, document: str, spec: Spec, stored: Sequence[StoredPart] = ()) -> LiveProgram:
         """The program that a document of DSPy's describes.
 
         Demos are not checked against the signature's types: DSPy takes any, and what it wrote
@@ -132,26 +128,41 @@ class Builder:
         Raises:
             CallerError: `invalid_argument` naming the part of the document or of the spec.
         """
-        template = self.template(spec)
+        template = self.template(self._composed(spec, stored).spec)
         return _stored(template, read_document(document, template.program), "document")
 
-    def revise(self, program: LiveProgram, spec: Spec | None, state: object = None) -> LiveProgram:
+    def revise(
+        self,
+        program: LiveProgram,
+        spec: Spec | None,
+        state: object = None,
+        stored: Sequence[StoredPart] = (),
+    ) -> LiveProgram:
         """The next version of a program.
 
         Args:
             program: The version before; it stays as it is.
             spec: Another one, or None.
             state: A patch of what it has learned, or None.
+            stored: Programs that the spec names as parts; they bring what they have learned.
 
         Raises:
             CallerError: `invalid_argument` naming the part of the spec or of the state; with
                 another spec also a predictor whose state does not fit.
         """
-        template = program.template if spec is None else self.template(spec)
+        if spec is None:
+            return self._patched(program.template, program.state, state)
+        composed = self._composed(spec, stored)
+        template = self.template(composed.spec)
         before = program.state
-        if template is not program.template:
-            before = carried_over(program, template.program, state)
+        if template is not program.template or composed.learned:
+            before = carried_over(program, template.program, state, composed)
         return self._patched(template, before, state)
+
+    def _composed(self, spec: Spec, stored: Sequence[StoredPart]) -> Composed:
+        return (
+            compose(self, spec, stored, _choices(spec, "spec")) if stored else Composed(spec, {}, frozenset())
+        )
 
     def _patched(self, template: Template, state: dict[str, object], patch: object) -> LiveProgram:
         predictors = dict(template.module.named_predictors())

@@ -12,26 +12,30 @@ from typing import Any
 
 from dspex_protocol import encode_value
 
+from .composing import Composed
 from .live import LiveProgram
 from .refusals import refusal
 from .state import PredictorPatch, checked_demos, read_patches
 
 
-def carried_over(old: LiveProgram, new: LiveProgram, patch: object) -> dict[str, object]:
+def carried_over(old: LiveProgram, new: LiveProgram, patch: object, composed: Composed) -> dict[str, object]:
     """The state for a new spec.
 
     Args:
         old: The version before.
         new: The new spec's program, which has learned nothing.
         patch: What the caller will put in its place; the parts that it names are not looked at.
+        composed: What stored programs bring along, which goes before what the old one has learned.
 
     Raises:
         CallerError: `invalid_argument` naming a predictor whose state does not fit, or a demo.
     """
-    state = dict(new.state)
+    state = {**new.state, **composed.state}
     predictors = dict(new.module.named_predictors())
     replaced = {} if patch is None else read_patches(patch, predictors, "state")
     for name, learned in _learned(old).items():
+        if name in composed.learned:
+            continue
         given = replaced.get(name, PredictorPatch())
         kept = {part: value for part, value in learned.items() if getattr(given, part) is None}
         if kept:

@@ -101,6 +101,18 @@ _lock = threading.Lock()
 _registered: tuple[str, ...] = ()
 
 
+class NodeFailed(Exception):
+    """A node of a pipeline has failed; what it failed of is the cause.
+
+    Attributes:
+        node: Its name.
+    """
+
+    def __init__(self, node: str) -> None:
+        super().__init__(f"the node {node} failed")
+        self.node = node
+
+
 def register_secret(value: str) -> None:
     """Never let this value into a message. Values of fewer than 4 characters are ignored."""
     global _registered  # noqa: PLW0603
@@ -153,6 +165,22 @@ def to_failure(exc: BaseException) -> DSPexError:
     An error with a code of ours anywhere among the causes wins, so a host function's
     failure stays itself when DSPy wraps it as a failure of the language model.
     """
+    nodes = [cause.node for cause in _causes(exc) if isinstance(cause, NodeFailed)]
+    return _in_node(".".join(nodes), _to_failure(exc)) if nodes else _to_failure(exc)
+
+
+def _in_node(node: str, failure: DSPexError) -> DSPexError:
+    return error(
+        failure.code,
+        f"node {node}: {failure.message}",
+        details={**failure.details, "node": node},
+        retryable=failure.retryable,
+        maybe_executed=failure.maybe_executed,
+        retry_after_ms=failure.retry_after_ms,
+    )
+
+
+def _to_failure(exc: BaseException) -> DSPexError:
     for cause in _causes(exc):
         if isinstance(cause, DSPexError):
             return cause
@@ -162,7 +190,7 @@ def to_failure(exc: BaseException) -> DSPexError:
         known = _known(cause)
         if known is not None:
             return known
-    return _program_failed(exc)
+    return _program_failed(next((one for one in _causes(exc) if not isinstance(one, NodeFailed)), exc))
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
@@ -13,8 +14,10 @@ from dspex_protocol import encode_value
 
 from .choices import AdapterChoice
 from .modules import Built, ModuleClass
-from .records import DSPY_VERSION
+from .options import Part
+from .records import DSPY_VERSION, Origin
 from .running import runs_async, runs_code
+from .signatures import normal_of
 from .state import copy_module, dump_state
 from .upgrades import SCHEMA
 
@@ -29,6 +32,9 @@ class Template:
         module: Never called where it keeps state, and never changed.
         signature: The program's own, from which those of its predictors may be derived.
         functions: Names of the host's functions that it calls.
+        outputs: The fields of its predictions, in normal form.
+        keeps_state: Whether a call may change its module.
+        wants_trace: Whether a call needs DSPy's trace.
         runs_async: It and all its parts have an async form.
         adapter: That it chose, if any.
         retries: How often its models are asked again for an answer that does not fit.
@@ -42,6 +48,9 @@ class Template:
         self.module = built.module
         self.signature = built.signature
         self.functions = built.functions
+        self.outputs = built.outputs
+        self.keeps_state = built.keeps_state
+        self.wants_trace = built.wants_trace
         self.runs_async = runs_async(built.module)
         self.adapter = AdapterChoice(**spec["adapter"]) if "adapter" in spec else None
         self.retries: int = spec.get("on_violation", {}).get("retry", 0)
@@ -51,6 +60,52 @@ class Template:
     def program(self) -> LiveProgram:
         """The program that has learned nothing."""
         return LiveProgram(self, self.module, {})
+
+
+def template_of(
+    module: str,
+    signature: dict[str, object] | None,
+    module_class: ModuleClass,
+    built: Built,
+    choices: Mapping[str, object] | None = None,
+) -> Template:
+    """The template of a module that was built.
+
+    Args:
+        module: Its name.
+        signature: In normal form; None for that of its part.
+        module_class: Its row in the catalog.
+        built: It.
+        choices: What the spec says of how models are asked, in normal form.
+    """
+    spec: dict[str, object] = {
+        "module": module,
+        "signature": signature or normal_of(built.signature),
+        "options": built.options,
+        **(choices or {}),
+    }
+    return Template(spec, module_class, built)
+
+
+def part_of(template: Template, module: dspy.Module, origin: Origin | None) -> Part:
+    """A program as a part of another.
+
+    Args:
+        template: Of the part.
+        module: Its module, which becomes the other's own.
+        origin: The stored program that it was, or None.
+    """
+    noted = {} if origin is None else {"origin": asdict(origin)}
+    return Part(
+        module=module,
+        spec={**{key: template.spec[key] for key in ("module", "signature", "options")}, **noted},
+        signature=template.signature,
+        functions=template.functions,
+        outputs=template.outputs,
+        call_inputs=frozenset(template.module_class.call_inputs),
+        keeps_state=template.keeps_state,
+        wants_trace=template.wants_trace,
+    )
 
 
 class LiveProgram:
@@ -75,7 +130,7 @@ class LiveProgram:
     @property
     def keeps_state(self) -> bool:
         """Whether a call may change its module."""
-        return self.template.module_class.keeps_state
+        return self.template.keeps_state
 
     def for_one_call(self) -> LiveProgram:
         """The program that a call may run: a copy where it would change this one."""

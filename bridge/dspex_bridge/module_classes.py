@@ -21,6 +21,7 @@ from .completions import read_completions
 from .host_module import Host
 from .majority import Majority
 from .options import Option, arguments_of, options_of
+from .pipeline import Pipeline
 from .retrievers import SIGNATURE, Retrieve
 
 
@@ -41,6 +42,7 @@ class ModuleClass:
             `load_memory(value)`, that value is kept beside the state of its predictors.
         wants_trace: It reads and extends DSPy's trace of the call.
         signature: What all of its kind take and give, where they have that in common.
+        own_outputs: Types of fields that its predictions have beside those of its signature.
     """
 
     name: str
@@ -53,6 +55,7 @@ class ModuleClass:
     keeps_state: bool = True
     wants_trace: bool = False
     signature: str | None = None
+    own_outputs: Mapping[str, object] = field(default_factory=dict[str, object])
 
     @property
     def takes_signature(self) -> bool:
@@ -81,16 +84,24 @@ _CALL_INPUTS: Final[Mapping[str, Mapping[str, Callable[[object, Any, str], objec
 }
 """What a module takes at a call beside its signature's inputs."""
 
+_OWN_OUTPUTS: Final[Mapping[str, Mapping[str, object]]] = {
+    "ChainOfThought": {"reasoning": "str"},
+    "ReAct": {"reasoning": "str", "trajectory": "dict"},
+    "MultiChainComparison": {"rationale": "str"},
+}
+"""What predictions have beside a signature's outputs, for other nodes of a pipeline."""
+
 _SIGNATURES: Final[Mapping[str, str]] = {"Retrieve": SIGNATURE}
 """Of modules that are all of one kind."""
 
 _STATELESS: Final = frozenset(
     (
         *("Predict", "ChainOfThought", "ReAct", "ReActV2", "MultiChainComparison", "Majority"),
-        *("ProgramOfThought", "CodeAct", "RLM", "Host", "Retrieve"),
+        *("ProgramOfThought", "CodeAct", "RLM", "Host", "Retrieve", "Pipeline"),
     )
 )
-"""Modules that a call does not change. Of others nobody knows, so that each call has a copy."""
+"""Modules that a call does not change, but for what is in them. Of others nobody knows, so that each call
+has a copy."""
 
 
 @functools.cache
@@ -101,7 +112,8 @@ def found_classes() -> Mapping[str, Callable[..., Any]]:
         for name, class_ in sorted(vars(dspy).items())
         if inspect.isclass(class_) and issubclass(class_, dspy.Module) and class_ is not dspy.Module
     }
-    return {**found, "CodeAct": CodeAct, "Host": Host, "Majority": Majority, "Retrieve": Retrieve}
+    ours = {"Host": Host, "Majority": Majority, "Pipeline": Pipeline, "Retrieve": Retrieve}
+    return {**found, "CodeAct": CodeAct, **ours}
 
 
 @functools.cache
@@ -137,4 +149,5 @@ def _row(name: str, make: Callable[..., Any], options: Mapping[str, Option]) -> 
         keeps_state=name not in _STATELESS,
         wants_trace="reward_fn" in options,
         signature=_SIGNATURES.get(name),
+        own_outputs=_OWN_OUTPUTS.get(name, {}),
     )

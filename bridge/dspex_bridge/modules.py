@@ -15,8 +15,11 @@ import dspy
 
 from dspex_protocol.errors import describe_value
 
+from .descriptions import normalize_type
+from .fitting import Field
 from .host_module import HostForward
 from .module_classes import ModuleClass, buildable, found_classes, unavailable
+from .nodes import Nodes
 from .options import CONFIG, NamedParts, Option, Part, Parts, arguments_of
 from .refusals import missing, refusal, unknown_field
 from .retrievers import HostRetriever
@@ -36,12 +39,18 @@ class Built:
         signature: What it takes and gives.
         options: As they are stored: specs inside are in normal form.
         functions: Of the host, that it calls.
+        outputs: The fields of its predictions, in normal form.
+        keeps_state: Whether a call may change it, or what is in it.
+        wants_trace: Whether it, or what is in it, reads DSPy's trace of the call.
     """
 
     module: dspy.Module
     signature: type[dspy.Signature]
     options: dict[str, object]
     functions: frozenset[str]
+    outputs: Mapping[str, Field]
+    keeps_state: bool
+    wants_trace: bool
 
 
 class Catalog:
@@ -114,7 +123,16 @@ class Catalog:
         except ValueError as reason:
             raise refusal(path, f"what {name} takes ({reason})", "something else") from None
         _tell_rewards(module, read)
-        return Built(module, own, _stored_options(options, read), _functions_of(read))
+        inside = [value for value in read.values() if isinstance(value, Part | NamedParts | Nodes)]
+        return Built(
+            module=module,
+            signature=own,
+            options=_stored_options(options, read),
+            functions=_functions_of(read),
+            outputs=_outputs_of(found, own, read, options),
+            keeps_state=found.keeps_state or any(part.keeps_state for part in inside),
+            wants_trace=found.wants_trace or any(part.wants_trace for part in inside),
+        )
 
     def describe(self) -> list[dict[str, object]]:
         """Every module of the installed DSPy and of plug-ins, for `system.describe`.
@@ -194,9 +212,26 @@ def _tell_rewards(module: Any, read: Mapping[str, Any]) -> None:
 
 def _stored_options(options: Mapping[str, object], read: Mapping[str, Any]) -> dict[str, object]:
     return {
-        key: read[key].spec if isinstance(read[key], Part | NamedParts) else value
+        key: read[key].spec if isinstance(read[key], Part | NamedParts | Nodes) else value
         for key, value in options.items()
     }
+
+
+def _outputs_of(
+    found: ModuleClass,
+    signature: type[dspy.Signature],
+    read: Mapping[str, Any],
+    options: Mapping[str, object],
+) -> dict[str, Field]:
+    part: object = read.get("module")
+    if isinstance(part, Part):
+        return dict(part.outputs)
+    own = dict(found.own_outputs)
+    if "rationale_field_type" in options:
+        own["reasoning"] = normalize_type(options["rationale_field_type"])
+    normal: Any = normal_of(signature)
+    fields: dict[str, Field] = {field["name"]: field for field in normal["outputs"]}
+    return {name: {"name": name, "type": type_} for name, type_ in own.items()} | fields
 
 
 def _functions_of(read: Mapping[str, Any]) -> frozenset[str]:
@@ -204,7 +239,7 @@ def _functions_of(read: Mapping[str, Any]) -> frozenset[str]:
     for value in read.values():
         if isinstance(value, HostReward | HostForward | HostRetriever):
             names.add(value.function)
-        elif isinstance(value, Part | NamedParts | Tools):
+        elif isinstance(value, Part | NamedParts | Nodes | Tools):
             names |= value.functions
     return frozenset(names)
 

@@ -32,7 +32,7 @@ from .lms import LanguageModels
 from .part_calls import PredictPart, predict_part
 from .predicting import Predict, predict
 from .prompts import prompts_of
-from .records import DSPY_VERSION, Spec
+from .records import DSPY_VERSION, Spec, StoredPart
 from .refusals import refusal
 from .rows import Nothing, Operation, Worker
 from .signatures import describe_signature
@@ -49,12 +49,16 @@ class Configure:
     functions: list[str] = field(default_factory=list[str])
 
 
+Stored = Annotated[list[StoredPart], Doc("programs that the spec names as parts")]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
     """A program to be checked."""
 
     spec: Spec
     state: Annotated[object, Doc("map of predictor to the parts that are to be another way")] = None
+    stored: Stored = field(default_factory=list[StoredPart])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +67,7 @@ class Revise:
 
     spec: Spec | None = None
     state: Annotated[object, Doc("map of predictor to the parts that are to be another way")] = None
+    stored: Stored = field(default_factory=list[StoredPart])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +76,7 @@ class Undump:
 
     document: Annotated[str, Doc("JSON text, as DSPy's save writes it")]
     spec: Annotated[Spec, Doc("the program that it was saved of")]
+    stored: Stored = field(default_factory=list[StoredPart])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,11 +107,12 @@ def _configure(worker: Worker, call: RunningCall, what: Configure) -> None:
 
 
 def _build(worker: Worker, call: RunningCall, what: Build) -> object:
-    return worker.programs.builder.build(what.spec, what.state).record()
+    return worker.programs.builder.build(what.spec, what.state, what.stored).record()
 
 
 def _revise(worker: Worker, call: RunningCall, what: Revise) -> object:
-    return worker.programs.builder.revise(_stored(worker, call), what.spec, what.state).record()
+    program = _stored(worker, call)
+    return worker.programs.builder.revise(program, what.spec, what.state, what.stored).record()
 
 
 def _dump(worker: Worker, call: RunningCall, nothing: Nothing) -> object:
@@ -113,7 +120,7 @@ def _dump(worker: Worker, call: RunningCall, nothing: Nothing) -> object:
 
 
 def _undump(worker: Worker, call: RunningCall, what: Undump) -> object:
-    return worker.programs.builder.undump(what.document, what.spec).record()
+    return worker.programs.builder.undump(what.document, what.spec, what.stored).record()
 
 
 def _load(worker: Worker, call: RunningCall, record: object) -> None:

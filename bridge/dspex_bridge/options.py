@@ -19,8 +19,10 @@ from dspex_protocol.errors import invalid_argument
 
 from .annotations import Annotations
 from .descriptions import normalize_type
+from .fitting import Field
 from .host_functions import HostFunctions
 from .host_module import MAX_PARTS, TAKEN_NAMES, read_forward
+from .nodes import read_nodes, read_sources, read_wires
 from .request_config import check_config
 from .retrievers import read_retriever
 from .rewards import read_reward
@@ -36,12 +38,20 @@ class Part:
         spec: In normal form.
         signature: What it takes and gives.
         functions: Of the host, that it calls.
+        outputs: The fields of its predictions, in normal form.
+        call_inputs: Inputs that are not in its signature.
+        keeps_state: Whether a call may change it.
+        wants_trace: Whether it, or what is in it, reads DSPy's trace of the call.
     """
 
     module: dspy.Module
     spec: dict[str, object]
     signature: type[dspy.Signature]
     functions: frozenset[str]
+    outputs: Mapping[str, Field]
+    call_inputs: frozenset[str]
+    keeps_state: bool
+    wants_trace: bool
 
 
 class NamedParts(dict[str, Part]):
@@ -56,6 +66,16 @@ class NamedParts(dict[str, Part]):
     def functions(self) -> frozenset[str]:
         """Of the host, that they call."""
         return frozenset(function for part in self.values() for function in part.functions)
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether a call may change one of them."""
+        return any(part.keeps_state for part in self.values())
+
+    @property
+    def wants_trace(self) -> bool:
+        """Whether one of them reads DSPy's trace of the call."""
+        return any(part.wants_trace for part in self.values())
 
 
 class Parts(Protocol):
@@ -152,6 +172,21 @@ _RULES: Final[Mapping[str, Option]] = {
         read=lambda value, path, parts: parts.part(value, path),
         type="a spec: {module, signature, options}",
         doc="the module that is run",
+    ),
+    "nodes": Option(
+        read=lambda value, path, parts: read_nodes(value, path, parts.part),
+        type="a map of name to spec, or to {program, version} of a stored program",
+        doc="the modules whose fields feed one another",
+    ),
+    "wires": Option(
+        read=lambda value, path, parts: read_wires(value, path),
+        type="a map of node to a map of input to source: an input, node.field, or {value}",
+        doc="what feeds inputs of nodes; by default what has the same name",
+    ),
+    "outputs": Option(
+        read=lambda value, path, parts: read_sources(value, path),
+        type="a map of output to node.field",
+        doc="what feeds the outputs; by default what has the same name",
     ),
     "reward_fn": Option(
         read=lambda value, path, parts: read_reward(value, path, parts.functions),

@@ -69,7 +69,7 @@ async def predict(worker: Worker, call: RunningCall, what: Predict) -> object:
     for function in program.template.functions:
         worker.functions.require(function, "program")
     running = program.for_one_call() if turn is None else turn.program
-    trace: list[Any] | None = [] if what.trace or program.template.module_class.wants_trace else None
+    trace: list[Any] | None = [] if what.trace or program.template.wants_trace else None
     settings: dict[str, object] = {
         "lm": _language_models(worker.lms, running, what.lm),
         "adapter": _adapter(worker.lms, program.template, what),

@@ -6,12 +6,20 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Annotated, Final
 
-from dspex_protocol.records import Doc, Length, read
+from dspex_protocol.records import Doc, Length, Range, read
 
 from .choices import Adapter, OnViolation
 from .upgrades import upgraded
 
 DSPY_VERSION: Final = version("dspy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The version of a stored program that a part was copied from."""
+
+    program: Annotated[str, Length(1, 128)]
+    version: Annotated[int, Range(1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +35,22 @@ class Spec:
     )
     adapter: Adapter = None
     on_violation: OnViolation = None
+    origin: Annotated[Origin | None, Doc("of a part that was a stored program; for people")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPart:
+    """A stored program that a spec names as a part.
+
+    Attributes:
+        program: Its id.
+        version: Its number.
+        record: As it is stored, encoded.
+    """
+
+    program: str
+    version: int
+    record: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

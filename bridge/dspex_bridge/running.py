@@ -12,13 +12,24 @@ import dspy
 
 
 def runs_async(module: dspy.Module) -> bool:
-    """Whether a module and all in it have an async form; else it must run in a thread."""
-    return all(hasattr(part, "aforward") for _, part in module.named_sub_modules()) and not runs_code(module)
+    """Whether a module and all in it have an async form; else it must run in a thread.
+
+    Not counted is what stands in a module that `minds_threads`: that one sees to it itself.
+    """
+    parts = [part for _, part in module.named_sub_modules()]
+    minding = [part for part in parts if getattr(part, "minds_threads", False)]
+    minded = {id(inner) for part in minding for _, inner in part.named_sub_modules() if inner is not part}
+    own = [part for part in parts if id(part) not in minded]
+    return not any(map(_has_code, own)) and all(hasattr(part, "aforward") for part in own)
 
 
 def runs_code(module: dspy.Module) -> bool:
     """Whether a module or one in it runs code; what DSPy calls their async form waits for that code."""
-    return any(hasattr(part, "_interpreter_factory") for _, part in module.named_sub_modules())
+    return any(_has_code(part) for _, part in module.named_sub_modules())
+
+
+def _has_code(part: object) -> bool:
+    return hasattr(part, "_interpreter_factory")
 
 
 async def run_module(

@@ -101,6 +101,24 @@ def check_given(
     return checked
 
 
+def check_input(signature: type[dspy.Signature], name: str, value: object, path: str) -> object:
+    """Check one input and make of it what its field wants.
+
+    Raises:
+        CallerError: `invalid_argument`.
+    """
+    check = _checks_of(signature).inputs[name]
+    return value if type(value) is check.exact else check.convert(value, path)
+
+
+def field_check(signature: type[dspy.Signature], name: str) -> FieldCheck:
+    """How a value of another program's field is checked that is to be this one's."""
+    given = _checks_of(signature).inputs.get(name)
+    if given is not None:
+        return given
+    return FieldCheck(functools.partial(_fitting, signature.output_fields[name]), None)
+
+
 def check_outputs(signature: type[dspy.Signature], outputs: Mapping[str, object]) -> None:
     """Check the constraints of a prediction's fields, which DSPy only mentions to the model.
 

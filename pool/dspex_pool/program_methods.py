@@ -17,6 +17,7 @@ from dspex_protocol import (
 )
 from dspex_protocol.records import read
 
+from .composition import pinned, records_of, stored_parts, unknown_part
 from .handling import Handling, Lines
 from .library import answers
 from .library.documents import Document, read_document
@@ -111,37 +112,61 @@ class ProgramMethods:
 
     async def _create(self, call: Call) -> object:
         wish = parameters(Create, call)
-        spec = {"spec": wish.spec} | ({} if wish.state is None else {"state": wish.state})
+        wanted, write = None if call.wanted is None else call.wanted.program, write_of(call)
+        try:
+            spec = await self._with_stored({"spec": wish.spec, "state": wish.state})
+        except DSPexError as refusal:
+            # Made before, it has copies of programs that may be gone since.
+            return await self._made_before(refusal, write, "create", wanted)
         content = await self._ask(call, "program.build", encode_value(spec))
         call.begin_effects()
         program, version = await self._library.create(
-            None if call.wanted is None else call.wanted.program,
+            wanted,
             content,
             lineage=Lineage(by="create", note=wish.note),
             tags=wish.tags,
-            write=write_of(call),
+            write=write,
         )
         return {"program": program, "version": version}
 
+    async def _with_stored(self, wish: Mapping[str, object]) -> dict[str, object]:
+        """What a worker is asked to build, with the stored programs that its spec names as parts."""
+        asked = {key: value for key, value in wish.items() if value is not None}
+        if "spec" not in asked:
+            return asked
+        spec = cast("dict[str, object]", asked["spec"])
+        named = stored_parts(spec)
+        held: dict[str, Held] = {}
+        for path, reference in named.items():
+            try:
+                held[path] = await self._base_of(reference)
+            except DSPexError as refusal:
+                raise unknown_part(path, reference, refusal) from None
+        return {**asked, "spec": pinned(spec, held), "stored": records_of(held)} if held else asked
+
+    async def _made_before(
+        self, refusal: DSPexError, write: Write | None, operation: str, program: str | None
+    ) -> object:
+        """The answer of a write that was made already, where it cannot be made any more."""
+        if refusal.code != "unknown_program" or write is None:
+            raise refusal
+        made = await self._library.answer_of(write, operation, program)
+        if made is None or made[0] is None:
+            raise refusal
+        program, version = made[0]
+        return {"program": program, "version": version}
+
     async def _update(self, call: Call) -> object:
-        wanted, write = _program_of(call), write_of(call)
+        wanted = _program_of(call)
         try:
             return await self._make_next(call, wanted)
         except DSPexError as refusal:
             # Made before, it is made from a version that may be gone since.
-            if refusal.code != "unknown_program" or write is None:
-                raise
-            made = await self._library.answer_of(write, "add", wanted.program)
-            if made is None or made[0] is None:
-                raise
-            program, version = made[0]
-            return {"program": program, "version": version}
+            return await self._made_before(refusal, write_of(call), "add", wanted.program)
 
     async def _make_next(self, call: Call, wanted: Reference) -> object:
         wish = parameters(Update, call)
-        patch = encode_value(
-            {key: getattr(wish, key) for key in ("spec", "state") if getattr(wish, key) is not None}
-        )
+        patch = encode_value(await self._with_stored({"spec": wish.spec, "state": wish.state}))
         if wanted.version is not None:
             return await self._add(call, wish, patch, await self._base_of(wanted))
         # Whoever named no version wants the change, whatever it is made to. Here those go one after
@@ -221,7 +246,7 @@ class ProgramMethods:
     async def _import_dspy(self, call: Call, wish: Import, program: str | None) -> object:
         if wish.spec is None:
             raise invalid_argument("spec", "the spec of the program, since DSPy's form has none", None)
-        payload = encode_value({"document": wish.document, "spec": wish.spec})
+        payload = encode_value(await self._with_stored({"document": wish.document, "spec": wish.spec}))
         content = await self._ask(call, "program.undump", payload)
         call.begin_effects()
         document = document_of(program or f"program-{self._new_id()}", content)
