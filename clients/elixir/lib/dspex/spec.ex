@@ -23,6 +23,44 @@ defmodule DSPex.Spec do
 
       {:host, "question -> answer", forward: "answer", parts: %{draft: {:predict, "question -> answer"}}}
 
+  ## Pipelines
+
+  A pipeline is a module made of others, its `nodes`, whose fields feed one another:
+
+      {:pipeline, "question -> answer, title",
+       nodes: [
+         search: {:chain_of_thought, "question -> facts: list[str]"},
+         name: {:predict, "question -> title"},
+         write: {:predict, "context: list[str], words: int -> text"}
+       ],
+       wires: [write: [context: "search.facts", words: {:value, 50}]],
+       outputs: [answer: "write.text"]}
+
+  An input of a node is fed by what has the same name: an input of the pipeline or an output of
+  another node. `wires` say it where names differ, or where several have that name: the name of an
+  input, `"node.field"`, or `{:value, constant}`; `outputs` likewise say from which node's field an
+  output of the pipeline comes. What does not fit together is refused when the program is made, or
+  at the prediction where there is only a spec.
+
+  Nodes that need nothing of each other run at once. When one fails the others are stopped, and the
+  error says in `details["node"]` which it was.
+
+  A part may also be a program that is stored, as a `DSPex.Program`. It is copied in, with what it
+  has learned, when the pipeline is stored; later versions of it change nothing there:
+
+      DSPex.create(dspex, {:pipeline, "question -> ok: bool",
+        nodes: [ask: DSPex.Program.new("qa", tag: "stable"), check: {:predict, "answer -> ok: bool"}]})
+
+      iex> wires = [write: [context: "search.facts", words: {:value, 50}]]
+      iex> spec = DSPex.Spec.new!(:pipeline, "a -> b", nodes: [write: DSPex.Program.new("w", 2)], wires: wires)
+      iex> spec.options
+      %{
+        "nodes" => %{"write" => %{"program" => "w", "version" => 2}},
+        "wires" => %{"write" => %{"context" => "search.facts", "words" => %{"value" => 50}}}
+      }
+
+  ## As structs
+
       iex> {:ok, spec} = DSPex.Spec.new(:chain_of_thought, "question -> answer")
       iex> DSPex.Spec.to_wire(spec)
       %{"module" => "ChainOfThought", "signature" => "question -> answer", "options" => %{}}
@@ -31,7 +69,7 @@ defmodule DSPex.Spec do
       "module: expected the name of a DSPy module, such as \\"Predict\\" or :chain_of_thought, got 3"
   """
 
-  alias DSPex.{Choices, Error, Options, Signature}
+  alias DSPex.{Choices, Error, Parts, Signature}
 
   @sources "a DSPex.Spec, {module, signature}, {module, signature, options} or a map of these"
 
@@ -94,11 +132,14 @@ defmodule DSPex.Spec do
   def from_program(source),
     do: from(source, "program", "a DSPex.Program, an id, a DSPex.Session, " <> @sources)
 
-  defp from(%__MODULE__{} = spec, _field, _expected), do: {:ok, spec}
-  defp from({module, signature}, _field, _expected), do: new(module, signature)
-  defp from({module, signature, options}, _field, _expected), do: new(module, signature, options)
+  @doc false
+  # The same at another place of a spec, for messages.
+  @spec from(term(), String.t(), String.t()) :: {:ok, t()} | {:error, Error.t()}
+  def from(%__MODULE__{} = spec, _field, _expected), do: {:ok, spec}
+  def from({module, signature}, _field, _expected), do: new(module, signature)
+  def from({module, signature, options}, _field, _expected), do: new(module, signature, options)
 
-  defp from(%{module: module, signature: signature} = map, field, _expected) do
+  def from(%{module: module, signature: signature} = map, field, _expected) do
     case Map.keys(map) -- @keys do
       [] ->
         with {:ok, spec} <- new(module, signature, Map.get(map, :options, %{})),
@@ -109,13 +150,13 @@ defmodule DSPex.Spec do
     end
   end
 
-  defp from([_ | _] = list, field, expected) do
+  def from([_ | _] = list, field, expected) do
     if Keyword.keyword?(list) and list[:module] && list[:signature],
       do: list |> Map.new() |> from(field, expected),
       else: {:error, Error.invalid_argument(field, expected, list)}
   end
 
-  defp from(other, field, expected), do: {:error, Error.invalid_argument(field, expected, other)}
+  def from(other, field, expected), do: {:error, Error.invalid_argument(field, expected, other)}
 
   @doc false
   # With what is chosen beside the module; what is not stays as it was.
@@ -185,42 +226,7 @@ defmodule DSPex.Spec do
 
   defp options(options) do
     if is_map(options) or Keyword.keyword?(options),
-      do: options |> Map.new(fn {key, value} -> {to_string(key), option(key, value)} end) |> specs(),
+      do: Parts.to_wire(options),
       else: {:error, Error.invalid_argument("options", "a map or keyword list", options)}
-  end
-
-  # Names of parts go before specs, which may be keyword lists.
-  defp option(key, parts) when key in [:parts, "parts"] and (is_map(parts) or is_list(parts)),
-    do: if(is_map(parts) or Keyword.keyword?(parts), do: Map.new(parts), else: parts)
-
-  defp option(_key, value), do: Options.plain(value)
-
-  # The specs of modules inside, in any form that a spec may have here.
-  defp specs(options) do
-    with {:ok, options} <- inside(options, "module", &spec/2), do: inside(options, "parts", &parts/2)
-  end
-
-  defp inside(options, key, read) do
-    with %{^key => given} <- options,
-         {:ok, value} <- read.(given, "options.#{key}") do
-      {:ok, %{options | key => value}}
-    else
-      %{} -> {:ok, options}
-      {:error, error} -> {:error, error}
-    end
-  end
-
-  defp spec(%{"module" => _} = on_the_wire, _field), do: {:ok, on_the_wire}
-  defp spec(source, field), do: with({:ok, spec} <- from(source, field, @sources), do: {:ok, to_wire(spec)})
-
-  defp parts(parts, _field) when not is_map(parts), do: {:ok, parts}
-
-  defp parts(parts, field) do
-    Enum.reduce_while(parts, {:ok, %{}}, fn {name, source}, {:ok, read} ->
-      case spec(source, "#{field}.#{name}") do
-        {:ok, spec} -> {:cont, {:ok, Map.put(read, to_string(name), spec)}}
-        {:error, error} -> {:halt, {:error, error}}
-      end
-    end)
   end
 end
