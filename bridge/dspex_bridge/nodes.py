@@ -24,9 +24,8 @@ Wires: TypeAlias = Mapping[str, Mapping[str, object]]
 """Node to input to what feeds it."""
 
 _SOURCE: Final = "an input's name, node.field, or {value: a constant}"
-_RESERVED: Final = frozenset(
-    (*dir(dspy.Module()), "forward", "aforward", "self", "metadata", "plan", "minds_threads")
-)
+_OF_PIPELINES: Final = ("plan", "minds_threads", "graph_feeds", "dump_memory", "load_memory")
+_RESERVED: Final = frozenset((*dir(dspy.Module()), "forward", "aforward", "self", "metadata", *_OF_PIPELINES))
 """A node is an attribute of its pipeline, and its name a key of DSPy's own JSON."""
 
 

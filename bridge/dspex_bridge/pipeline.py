@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
@@ -90,6 +90,31 @@ class Pipeline(dspy.Module):
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
         return self._result(values)
+
+    # What it tells of itself
+
+    def graph_feeds(self) -> Iterator[tuple[dspy.Module, dspy.Module, str]]:
+        """What feeds what, for a drawing: giver, taker, and the giver's field."""
+        for step in self.plan.steps:
+            yield from self._feeds(step.feeds, getattr(self, step.name))
+        yield from self._feeds(self.plan.outputs, self)
+
+    def _feeds(
+        self, feeds: tuple[Feed, ...], taker: dspy.Module
+    ) -> Iterator[tuple[dspy.Module, dspy.Module, str]]:
+        for source in (feed.source for feed in feeds if feed.source is not None):
+            yield self if source.node is None else getattr(self, source.node), taker, source.name
+
+    def dump_memory(self) -> dict[str, object] | None:
+        """What nodes keep beside their predictors, by name; None where none does."""
+        keeping = [step.name for step in self.plan.steps if hasattr(getattr(self, step.name), "dump_memory")]
+        kept = {name: getattr(self, name).dump_memory() for name in keeping}
+        return {name: memory for name, memory in kept.items() if memory is not None} or None
+
+    def load_memory(self, memory: Mapping[str, object]) -> None:
+        """Give nodes back what they kept."""
+        for name, kept in memory.items():
+            getattr(self, name).load_memory(kept)
 
     async def _run(
         self, step: Step, values: Values, extras: Mapping[str, Any], threads: anyio.CapacityLimiter

@@ -19,6 +19,8 @@ from dspex_bridge.builder import Builder
 from dspex_bridge.failures import to_failure
 from dspex_bridge.host_functions import HostFunctions
 from dspex_bridge.live import LiveProgram
+from dspex_bridge.module_classes import ModuleClass
+from dspex_bridge.modules import Catalog
 from dspex_bridge.nodes import MAX_NODES
 from dspex_bridge.plans import Plan
 from dspex_bridge.records import Spec, read_record
@@ -620,6 +622,79 @@ async def test_what_an_agent_did_may_be_wired() -> None:
         given_to_tell["reasoning"],
         given_to_tell["trajectory"]["observation_0"],
     )
+
+
+async def test_the_trace_of_an_attempt_in_a_node_is_the_pipelines() -> None:
+    """A node that reads DSPy's trace has the call make one, however deep it stands."""
+    builder, nodes = rewarded("q -> a")
+    inner: dict[str, object] = {"module": "Pipeline", "signature": "q -> a", "options": {"nodes": nodes}}
+    program = pipeline("q -> a", {"nodes": {"outer": inner}}, builder)
+    assert program.template.wants_trace
+    assert not pipeline().template.wants_trace
+
+
+def test_its_wires_are_drawn() -> None:
+    """From giver to taker, with the giver's field; constants come from nowhere."""
+    program = pipeline()
+    module: Any = program.module
+    names = {id(part): path for path, part in module.named_sub_modules()}
+    told = {(names[id(giver)], names[id(taker)], field) for giver, taker, field in module.graph_feeds()}
+    assert {
+        ("self", "self.search", "question"),
+        ("self", "self.name", "question"),
+        ("self", "self.write", "k"),
+        ("self.search", "self.write", "facts"),
+        ("self.search", "self.write", "reasoning"),
+        ("self.write", "self", "text"),
+        ("self.name", "self", "title"),
+    } == told
+
+
+class Counting(dspy.Module):  # type: ignore[misc]
+    """Keeps how often it was called, beside its predictors."""
+
+    def __init__(self, signature: type[dspy.Signature]) -> None:
+        super().__init__()
+        self.ask = dspy.Predict(signature)
+        self.count = 0
+
+    def forward(self, **inputs: Any) -> dspy.Prediction:
+        """Count, and answer with it."""
+        self.count += 1
+        return dspy.Prediction(n=self.count)
+
+    async def aforward(self, **inputs: Any) -> dspy.Prediction:
+        """The same."""
+        return self.forward(**inputs)
+
+    def dump_memory(self) -> object:
+        """The count."""
+        return self.count
+
+    def load_memory(self, memory: int) -> None:
+        """Go on from there."""
+        self.count = memory
+
+
+async def test_what_its_nodes_keep_is_kept_by_their_names() -> None:
+    """Calls do not share it, and a session has it from one turn to the next."""
+    catalog = Catalog([ModuleClass(name="Counting", make=Counting)])
+    counting_node = {"module": "Counting", "signature": "q -> n: int"}
+    inner = {"module": "Pipeline", "signature": "q -> n: int", "options": {"nodes": {"deep": counting_node}}}
+    nodes = {"one": inner, "two": predict("n: int -> a")}
+    program = pipeline("q -> n: int, a", {"nodes": nodes}, Builder(catalog))
+    assert program.keeps_state
+    calls: list[Any] = [program.for_one_call().module for _ in range(2)]
+    for own in calls:
+        with dspy.context(lm=sim(), adapter=CHAT, trace=[], disable_history=True):
+            assert 1 == (await own.acall(q="?")).n
+        assert {"one": {"deep": 1}} == own.dump_memory()
+    again: Any = program.for_one_call().module
+    again.load_memory({"one": {"deep": 7}})
+    with dspy.context(lm=sim(), adapter=CHAT, trace=[], disable_history=True):
+        assert 8 == (await again.acall(q="?")).n
+    assert not pipeline().keeps_state
+    assert pipeline().module.dump_memory() is None
 
 
 # Any graph

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import tempfile
@@ -68,8 +69,8 @@ def by_hand(question: str, k: int) -> tuple[dict[str, object], dict[str, object]
 
 
 def spent(usage: Mapping[str, object]) -> dict[str, object]:
-    """Without the time."""
-    return {key: value for key, value in usage.items() if key != "lm_ms"}
+    """Requests and tokens: time is never the same, and what they cost says who has the prices."""
+    return {key: usage[key] for key in ("lm_calls", "tokens_in", "tokens_out")}
 
 
 async def ask(client: Client, question: str, k: int, **meta: Any) -> Any:
@@ -113,6 +114,69 @@ async def test_each_nodes_tokens_come_under_its_name() -> None:
         fields = prediction.value["fields"]
         assert (fields["answer"], fields["title"]) == (texts["write.text"], texts["name.title"])
         assert "search.predict.reasoning" in texts
+
+
+async def test_a_deadline_ends_all_that_runs() -> None:
+    """The host's model is told, for each node that waits for it."""
+    asked, stopped = asyncio.Queue[str](), asyncio.Queue[str]()
+
+    async def answer(model: str, messages: list[dict[str, str]], config: object) -> str:
+        asked.put_nowait(model)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.put_nowait(model)
+        return ""
+
+    lms = {"default": {"model": "host/answer"}}
+    async with serving("--workers", "1", functions={"answer": answer}, lms=lms) as client:
+        payload = {"spec": SPEC, "inputs": {"question": "?", "k": 1}}
+        with pytest.raises(DSPexError) as failed:
+            await client.call("program.predict", payload, deadline_ms=3_000)
+        assert "deadline" == failed.value.code
+        assert 2 == asked.qsize()  # `search` and `name`; the others wait for what they need
+        for _ in range(2):
+            await stopped.get()
+
+
+async def test_a_session_goes_through_a_pipeline() -> None:
+    """Its history is an input like any other, and feeds the nodes that have one."""
+    seen: list[str] = []
+
+    def answer(model: str, messages: list[dict[str, str]], config: object) -> str:
+        seen.append(" ".join(message["content"] for message in messages))
+        return "[[ ## answer ## ]]\nso it is\n\n[[ ## title ## ]]\nt\n\n[[ ## completed ## ]]"
+
+    nodes = {
+        "talk": {"module": "Predict", "signature": "history: history, question -> answer"},
+        "name": {"module": "Predict", "signature": "answer -> title"},
+    }
+    spec = {
+        "module": "Pipeline",
+        "signature": "history: history, question -> answer, title",
+        "options": {"nodes": nodes},
+    }
+    lms = {"default": {"model": "host/answer"}}
+    async with serving(functions={"answer": answer}, lms=lms) as client:
+        await create(client, spec, "talk")
+        await client.call("session.open", {}, program="talk", session="s")
+        for question in ("first of all?", "and then?"):
+            await client.call("program.predict", {"inputs": {"question": question}}, session="s")
+        assert "first of all?" in seen[2]
+        assert "first of all?" not in seen[3]
+        session: Any = await client.call("session.get", {}, session="s")
+        assert [("first of all?", "so it is", "t"), ("and then?", "so it is", "t")] == [
+            (turn["question"], turn["answer"], turn["title"]) for turn in session["history"]
+        ]
+
+
+async def test_its_graph_says_what_feeds_what() -> None:
+    """Beside what it is made of."""
+    async with serving() as client:
+        graph: Any = await client.call("program.graph", {"spec": SPEC})
+        feeds = {(row["from"], row["to"], row["label"]) for row in graph["edges"] if row["kind"] == "feeds"}
+        assert {("self.search", "self.write", "facts"), ("self.write", "self.check", "text")} <= feeds
+        assert ("self.check", "self", "sure") in feeds
 
 
 QA: Final = {"module": "Predict", "signature": "question -> answer"}
