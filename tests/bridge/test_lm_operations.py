@@ -448,3 +448,14 @@ async def test_a_list_tells_what_is_known_and_no_secret() -> None:
     assert (rows["own"]["by"], rows["default"]["by"]) == ("host", "worker")
     assert (rows["gone"]["usable"], rows["gone"]["problem"]["code"]) == (False, "unknown_function")
     assert rows["vectors"]["usable"]
+
+
+@pytest.mark.slow
+async def test_other_providers_make_vectors_by_litellm(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is installed; the same rows as from the endpoint itself."""
+    pytest.importorskip("litellm")
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    other = LMConfig(model="hosted_vllm/sim-x", api_base=served, model_type="embedding")
+    asked = Asked(far=over_http(served), other=other)
+    made = [await asked.ask("lm.embed", texts=["a", "b"], lm=lm) for lm in ("far", "other")]
+    assert made[0]["vectors"] == made[1]["vectors"]

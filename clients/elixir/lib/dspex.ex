@@ -31,8 +31,8 @@ defmodule DSPex do
   * `:env`: environment of the server, `nil` unsets a name; `:cd`: its directory
   * `:lms`: name to language model: a string as in DSPy, or a map of `model` (`"host/NAME"`
     is the function NAME below), `api_base`, `api_key_env`, `api_key_secret`, `temperature`,
-    `max_tokens`, `num_retries`, `timeout_s`, `engine`, `options`; the name `"default"` is
-    used where none is named
+    `max_tokens`, `num_retries`, `timeout_s`, `engine`, `options`, `model_type`, and prices of
+    a million tokens (`DSPex.LM`); the name `"default"` is used where none is named
   * `:functions`: name to a function of one argument (a map) or two (and a
     `DSPex.Callback`), or `{module, name}`. What it returns is its answer; `{:ok, value}`
     and `{:error, reason}` are understood. It runs in a task of its own
@@ -509,7 +509,7 @@ defmodule DSPex do
 
   # -- models, signatures, anything ------------------------------------------------------
 
-  @doc ~s(The language models that the server knows: maps of `"name"` and `"model"`.)
+  @doc "The language models that the server knows: maps with string keys, as `DSPex.LM.list/2` says."
   @spec lms(t(), options()) :: result([map()])
   def lms(dspex, options \\ []), do: simple(dspex, "lm.list", %{}, options)
 
