@@ -52,6 +52,14 @@ class Ending(Protocol):
         ...
 
 
+class Kept(Protocol):
+    """What is kept of a call for those who look at it later."""
+
+    def note(self, call_id: int, outcome: str) -> bytes | None:
+        """A frame that goes before the outcome, `ok` or the code of an error."""
+        ...
+
+
 class RunningCall:
     """One call from the supervisor while its task runs.
 
@@ -63,6 +71,7 @@ class RunningCall:
         program: The stored program that its meta named when it came.
         session: The session that its meta named, as it was then.
         ending: What goes with its REPLY, and not with a FAIL.
+        kept: What goes with either.
     """
 
     __slots__ = (
@@ -74,6 +83,7 @@ class RunningCall:
         "committed",
         "ending",
         "id",
+        "kept",
         "meta",
         "program",
         "session",
@@ -101,6 +111,7 @@ class RunningCall:
         self.program: StoredProgram | None = None
         self.session: Session | None = None
         self.ending: Ending | None = None
+        self.kept: Kept | None = None
         self._send = send
         self._max_frame_bytes = max_frame_bytes
         self._seq = 0
@@ -311,8 +322,15 @@ class CallTable:
         if note is not None:
             self._send(note)
             failpoints.passed("checkpoint.sent")
+        self._tell(call, "ok")
         self._send(frame)
         failpoints.passed("reply.written")
+
+    def _tell(self, call: RunningCall, outcome: str) -> None:
+        """Say what is kept of a call, where it was wanted."""
+        note = None if call.kept is None else call.kept.note(call.id, outcome)
+        if note is not None:
+            self._send(note)
 
     def _end(self, call: RunningCall) -> bytes | None:
         """What goes before the REPLY, once nothing can come between."""
@@ -328,6 +346,7 @@ class CallTable:
         failure.maybe_executed = failure.maybe_executed or call.committed
         redact_failure(failure)
         self._tell_shares(call)
+        self._tell(call, failure.code)
         self._send(encode(FAIL, call.id, None, _outcome_meta(call), encode_failure(failure)))
 
     def _tell_shares(self, call: RunningCall) -> None:

@@ -147,6 +147,12 @@ def redact_failure(failure: DSPexError) -> None:
     failure.details = {name: _without_keys(value) for name, value in failure.details.items()}
 
 
+def without_keys(text: str) -> str:
+    """A text of a prompt or an answer without registered secrets and without keys."""
+    cleaned: str = _without_keys(text)
+    return cleaned
+
+
 def _without_keys(value: Any) -> Any:
     if isinstance(value, str):
         for secret in _registered:

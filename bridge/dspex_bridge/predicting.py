@@ -18,6 +18,7 @@ from .adapter_classes import read_adapter
 from .calls import RunningCall
 from .choices import Adapter, OnViolation, retries_of
 from .choosing import adapter_of
+from .keeping import Keeper
 from .live import LiveProgram, Template
 from .lms import DEFAULT as DEFAULT_LM
 from .lms import LanguageModels
@@ -56,6 +57,16 @@ class Predict:
     events: (
         Annotated[list[Event], Doc("kinds of items that a stream has; default: token and status")] | None
     ) = None
+    history: (
+        Annotated[
+            bool,
+            Doc(
+                "true: its requests to language models are kept, and come with the prediction;"
+                " false: they are not kept; default: as the server was started"
+            ),
+        ]
+        | None
+    ) = None
 
 
 async def predict(worker: Worker, call: RunningCall, what: Predict) -> object:
@@ -78,6 +89,10 @@ async def predict(worker: Worker, call: RunningCall, what: Predict) -> object:
     }
     if what.retriever is not None:
         settings["rm"] = read_retriever(what.retriever, "retriever", worker.functions)
+    keeper = _keeper(worker, running, what)
+    if keeper is not None:
+        call.kept = keeper
+        settings["callbacks"] = [keeper]
     extras = {"config": check_config(what.config)} if what.config else {}
     failpoints.passed("predict.begin")
     with _code_of(worker, program) as code, counting(call.usage), dspy.context(**settings, **code):
@@ -88,8 +103,18 @@ async def predict(worker: Worker, call: RunningCall, what: Predict) -> object:
     if turn is not None:
         turn.end(inputs, outputs)
         call.ending = turn
-    steps = {"trace": steps_of(running.module, trace or [])} if what.trace else {}
-    return _with(to_wire(prediction), usage=call.usage.meta(), **steps)
+    more: dict[str, object] = {"trace": steps_of(running.module, trace or [])} if what.trace else {}
+    if what.history and keeper is not None:
+        more["requests"] = keeper.described()
+    return _with(to_wire(prediction), usage=call.usage.meta(), **more)
+
+
+def _keeper(worker: Worker, program: LiveProgram, what: Predict) -> Keeper | None:
+    """Who keeps the call's requests; None where nobody wants them."""
+    if not (what.history or (what.history is None and worker.history != "off")):
+        return None
+    with_texts = worker.history == "texts"
+    return Keeper(program.module, program.lms, what.lm or DEFAULT_LM, with_texts=with_texts)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import dspy
 from dspy.clients.legacy_outputs import value
 from dspy.lm15 import Response
 
+from . import keeping
 from .accounts import Account
 from .usage import current_usage
 
@@ -63,7 +64,9 @@ def is_recording() -> bool:
 @contextmanager
 def listening(account: Account) -> Generator[None]:
     """Hear of the one request inside, where there is something to hear."""
-    if not dspy.settings.disable_history or (account.has_prices and not is_recording()):
+    if not dspy.settings.disable_history or (
+        account.has_prices and not is_recording() and not keeping.is_kept()
+    ):
         yield
         return
     token = _is_borrowed.set(True)
@@ -83,6 +86,8 @@ def heard(entry: dict[str, Any], account: Account) -> bool:
     recorder, usage = _recorder.get(), current_usage()
     if recorder is not None:
         recorder.take(entry)
+    if keeping.is_kept():
+        keeping.heard(entry, _finish_reasons(entry["response"]))
     if usage is not None and not account.has_prices:
         cost = entry.get("cost")
         if cost is None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from .calls import CallTable, RunningCall
 from .code.interpreters import Interpreters
 from .host_functions import HostFunctions
+from .keeping import Level
 from .lms import LanguageModels
 from .programs import ProgramCache
 from .sessions import SessionTable
@@ -26,6 +27,7 @@ class Worker(Protocol):
     threads: ThreadPoolExecutor
     interpreters: Interpreters
     operations: Mapping[str, Operation]
+    history: Level
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

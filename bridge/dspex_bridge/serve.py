@@ -35,6 +35,7 @@ from .calls import CallTable, RunningCall, current_call
 from .code.interpreters import Interpreters
 from .failures import to_failure
 from .host_functions import HostFunctions
+from .keeping import level_of
 from .lms import LanguageModels
 from .modules import Catalog
 from .operations import OPERATIONS, Configure, configure, find, read_parameters
@@ -65,6 +66,7 @@ class WorkerProcess:
         self.threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="dspex")
         self.programs = ProgramCache()
         self.sessions = SessionTable()
+        self.history = level_of(os.environ)
         self.functions = HostFunctions(self.calls.call_host, loop)
         self.lms = LanguageModels(self.functions, remaining_s)
         self.interpreters = Interpreters(unsafe=os.environ.get("DSPEX_UNSAFE_INTERPRETER") == "true")

@@ -28,7 +28,7 @@ def steps_of(module: dspy.Module, trace: Sequence[tuple[Any, dict[str, Any], Any
     Raises:
         DSPexError: `value_unencodable` when a step holds a value that has no form on the wire.
     """
-    names = _Names(module)
+    names = PredictorNames(module)
     return [
         {
             "predictor": names.of(predictor),
@@ -39,7 +39,7 @@ def steps_of(module: dspy.Module, trace: Sequence[tuple[Any, dict[str, Any], Any
     ]
 
 
-class _Names:
+class PredictorNames:
     """Of a module's predictors, also of copies of them: some of DSPy's modules run copies of their parts."""
 
     def __init__(self, module: dspy.Module) -> None:

@@ -377,7 +377,7 @@ def _read_example(content: object, path: str) -> object:
 
 
 def _read_prediction(content: object, path: str) -> object:
-    parts = _fields_of(content, ("fields", "completions", "usage", "reasoning", "trace"), path)
+    parts = _fields_of(content, ("fields", "completions", "usage", "reasoning", "trace", "requests"), path)
     fields = _part(parts, "fields", dict, path)
     if parts.get("reasoning") is not None:
         fields.setdefault("reasoning", parts["reasoning"])

@@ -302,8 +302,8 @@ class Client:
             program: Id of a stored program, or a spec `{module, signature, options}`; None in a
                 session, which has its program.
             inputs: Value by input field.
-            options: `lm`, `config`, `adapter`, `on_violation`, `trace`; anything else is meta, such as
-                `deadline_ms`, `session`, `version` or `tag`.
+            options: `lm`, `config`, `adapter`, `on_violation`, `trace`, `history`; anything else is
+                meta, such as `deadline_ms`, `session`, `version` or `tag`.
         """
         return (await self.prediction(program, inputs, **options)).fields
 

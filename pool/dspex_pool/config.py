@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal, get_args, get_type_hints
 from dspex_protocol.limits import DEFAULT_DEADLINE_MS, MAX_DEADLINE_MS, MAX_FRAME_BYTES, MIN_MAX_FRAME_BYTES
 from dspex_protocol.records import Doc, Range, describe
 
+HistoryLevel = Literal["off", "redacted", "texts"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LOG_LEVELS: Final[tuple[str, ...]] = get_args(LogLevel)
 
@@ -137,6 +138,13 @@ class Config:
             " `redis://…`, `postgresql://…`, or `memory`, which ends with the server"
         ),
     ] = "sqlite"
+    history: Annotated[
+        HistoryLevel,
+        Doc(
+            "what is kept of calls, for `program.history`: nothing (but of those that ask), their requests"
+            " to language models without a word of what was said, or those with all texts"
+        ),
+    ] = "off"
     zygote: Annotated[bool, Doc("fork workers from one process that has imported DSPy")] = True
     lm: Annotated[
         str, Doc("model named `default` when the client names none, such as openai/gpt-4o-mini")

@@ -34,8 +34,9 @@ from dspex_protocol.states import CONNECTION, ConnectionEvent, ConnectionState, 
 
 from . import callbacks, metadata
 from .calls import Call
+from .history import Wanted
 from .link import Link
-from .operations import Recycle, Release, SpentBy
+from .operations import ListHistory, Recycle, Release, SpentBy
 from .own_method import Nothing
 from .switchboard import Switchboard
 from .tenants import read_weights
@@ -121,6 +122,7 @@ class Connection:
             "pool.drain": self._drain_all,
             "pool.quarantine": self._list_quarantine,
             "pool.release": self._release,
+            "program.history": self._list_history,
         }
         link.on_bodies = self.take
         link.on_end = self._ended
@@ -328,6 +330,13 @@ class Connection:
     def _release(self, envelope: Envelope, value: object) -> object:
         fingerprint = read(Release, value or {}).fingerprint
         return {"released": self._switchboard.quarantine.release(fingerprint)}
+
+    def _list_history(self, envelope: Envelope, value: object) -> object:
+        wish = read(ListHistory, value or {})
+        named = {key: envelope.meta.get(key) for key in ("program", "version", "session", "tenant")}
+        return self._switchboard.history.list(
+            Wanted({**named, "worker": wish.worker}, wish.limit, wish.before)
+        )
 
     # Faults and the end
 

@@ -36,6 +36,15 @@ class SpentBy:
     limit: Annotated[int, Range(1, 1_000), Doc("rows of each table, those that spent most")] = 100
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListHistory:
+    """Which of the calls that are kept; the newest come first."""
+
+    worker: Annotated[int, Range(1), Doc("only calls that it ran, by its number")] | None = None
+    limit: Annotated[int, Range(1, 1_000), Doc("calls at most")] = 20
+    before: Annotated[int, Range(1), Doc("`next` of the page before")] | None = None
+
+
 OWN_METHODS: Final = {
     "system.hello": OwnMethod(parameters=Hello, doc="The first call: who the client is and what it offers."),
     "system.ping": OwnMethod(parameters=None, doc="Answers what it was sent, from the supervisor itself."),
@@ -58,6 +67,10 @@ OWN_METHODS: Final = {
         parameters=Nothing, doc="The calls that are refused since workers died under them."
     ),
     "pool.release": OwnMethod(parameters=Release, doc="Lets calls out of the quarantine."),
+    "program.history": OwnMethod(
+        parameters=ListHistory,
+        doc="What is kept of the last calls, of all or of the program, version, session or tenant in meta.",
+    ),
     **STORED_METHODS,
 }
 

@@ -91,6 +91,7 @@ class Prediction:
         completions: The fields of each, where more than one was asked for.
         usage: Tokens by model.
         trace: `{predictor, inputs, outputs}` of each step, where `trace` was asked for.
+        requests: To language models, where `history` was asked for.
         meta: What the reply told besides, such as `worker` and `lm_ms`.
     """
 
@@ -98,6 +99,7 @@ class Prediction:
     completions: list[dict[str, object]]
     usage: dict[str, object]
     trace: list[dict[str, Any]]
+    requests: list[dict[str, Any]]
     meta: Meta
 
 
@@ -112,7 +114,7 @@ def prediction_call(
     payload: dict[str, object] = {"inputs": dict(inputs)}
     meta: Meta = {}
     for name, value in options.items():
-        if name in ("lm", "config", "adapter", "on_violation", "trace", "events", "retriever"):
+        if name in ("lm", "config", "adapter", "on_violation", "trace", "events", "history", "retriever"):
             payload[name] = value
         else:
             meta[name] = value
@@ -131,6 +133,7 @@ def prediction_of(outcome: Outcome) -> Prediction:
         completions=parts.get("completions") or [],
         usage=parts.get("usage") or {},
         trace=parts.get("trace") or [],
+        requests=parts.get("requests") or [],
         meta=outcome.meta,
     )
 

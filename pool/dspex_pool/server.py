@@ -45,6 +45,7 @@ class Server:
         self._log = log = Log(config.log_level)
         # It may hold a password, and workers have no business with the store.
         environment = {name: text for name, text in environment.items() if name != variable_of("store")}
+        environment = environment | {variable_of("history"): config.history}
         if config.plugins:
             environment = environment | {"DSPEX_PLUGINS": config.plugins}
         # As the settings have it: a flag may have taken back what the environment says.

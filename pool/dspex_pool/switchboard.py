@@ -46,6 +46,7 @@ from .deadlines import DeadlineWheel
 from .deaths import ALONE, AfterDeath, after_death, count_suspects, is_suspect
 from .dispatch import retry_after_ms
 from .fetching import StaleCheck
+from .history import History
 from .lanes import Lane
 from .library.library import Library
 from .lifecycle import WorkerEvent
@@ -111,6 +112,7 @@ class Switchboard:
         spending: What language models have cost.
         quarantine: Calls that are refused since workers died under them.
         budget: What repeats may cost.
+        history: What is kept of the last calls.
     """
 
     def __init__(
@@ -140,6 +142,7 @@ class Switchboard:
         self.outcomes = Outcomes(clock, self._wheel)
         self.spending = Spending()
         self.quarantine = Quarantine()
+        self.history = History(config.history, stored.wall_ms)
         self.budget = RetryBudget(capacity_of(config.workers, config.calls_per_worker))
         self._admission = Admission(self.library, self.placing.tenants, config.default_deadline_ms)
         self.stored = StoredCalls(
@@ -393,6 +396,8 @@ class Switchboard:
             self.spending.split(body[envelope.payload_at :])
         elif envelope.method == "session.checkpoint":
             self.stored.keep_checkpoint(worker, envelope, body[envelope.payload_at :])
+        elif envelope.method == "call.history":
+            self.history.keep(worker, envelope, body[envelope.payload_at :])
 
     def _oversized(self, worker: Worker, frame: Oversized) -> None:
         """A frame that is longer than any client accepts ends what it is about."""

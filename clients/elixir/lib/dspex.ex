@@ -58,6 +58,8 @@ defmodule DSPex do
     what an answer leads to that does not fit, such as `{:retry, 2}`. See `DSPex.Choices`
   * `:retriever`: a function of the instance that `dspy.Retrieve` asks in modules of plug-ins
   * `:trace`: `true` puts the steps that led to it into the prediction
+  * `:history`: `true` has the call's requests to language models kept, and puts them into the
+    prediction; `false` has them not kept. See `history/2`
   * `:lane`: `:interactive`, `:batch` or `:control`; `:priority`: 0 to 9, 9 goes first;
     `:tenant`: on whose behalf. See `DSPex.Pool`
   * `:parent`: the `DSPex.Callback` within which the call is made; see there
@@ -89,7 +91,7 @@ defmodule DSPex do
     Spec
   }
 
-  @predicting [:adapter, :config, :lm, :on_violation, :retriever, :trace]
+  @predicting [:adapter, :config, :history, :lm, :on_violation, :retriever, :trace]
 
   @typedoc "The name of an instance."
   @type t :: atom()
@@ -310,6 +312,7 @@ defmodule DSPex do
       names = for key <- [:lm, :retriever], name = options[key], do: {to_string(key), to_string(name)}
       extra = Map.merge(extra, Map.new(names))
       extra = if options[:trace], do: Map.put(extra, "trace", true), else: extra
+      extra = if is_map_key(options, :history), do: Map.put(extra, "history", options.history), else: extra
       config = if options[:config], do: %{"config" => Map.new(options.config)}, else: %{}
       payload = payload |> Map.merge(extra) |> Map.merge(config) |> Map.merge(events)
       {:ok, Map.put(payload, "inputs", inputs), meta}
@@ -391,6 +394,22 @@ defmodule DSPex do
   @doc "The same, or raises `DSPex.Error`."
   @spec graph!(t(), Program.t() | String.t() | Spec.source(), options()) :: DSPex.Graph.t() | String.t()
   def graph!(dspex, program, options \\ []), do: Error.bang(graph(dspex, program, options))
+
+  @doc """
+  What the server keeps of the last calls: what language models were sent, and what they wrote.
+
+      {:ok, history} = DSPex.history(MyApp.DSPex, program: "qa", limit: 5)
+      for call <- history.calls, request <- call["requests"], do: {request["model"], request["ms"]}
+
+  `DSPex.CallHistory` says what is kept, when, and how it is asked for. A server keeps nothing
+  unless it was started with `--history`, or a call says `history: true`.
+  """
+  @spec history(t(), options()) :: result(DSPex.CallHistory.t())
+  def history(dspex, options \\ []), do: DSPex.CallHistory.ask(dspex, options)
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec history!(t(), options()) :: DSPex.CallHistory.t()
+  def history!(dspex, options \\ []), do: Error.bang(history(dspex, options))
 
   # -- the server ------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ defmodule DSPex.Options do
       "timeout: expected milliseconds from 1 to 86400000, got \\"soon\\""
       iex> {:error, error} = DSPex.Options.call(time_out: 5)
       iex> error.message
-      "time_out: expected one of adapter, config, credit, events, lane, lm, on_violation, parent, priority, program, retriever, tenant, timeout, trace, got an unknown option"
+      "time_out: expected one of adapter, config, credit, events, history, lane, lm, on_violation, parent, priority, program, retriever, tenant, timeout, trace, got an unknown option"
       iex> {:error, error} = DSPex.Options.instance([])
       iex> error.message
       "name: expected an atom, such as MyApp.DSPex, got nil"
@@ -22,7 +22,7 @@ defmodule DSPex.Options do
 
   # The keys of a call that only some functions take.
   @common ~w(lane parent priority tenant timeout)a
-  @extra ~w(adapter config credit events lm on_violation program retriever trace)a
+  @extra ~w(adapter config credit events history lm on_violation program retriever trace)a
 
   # Kinds of elements of a stream.
   @events ~w(token status tool tool_arguments value)
@@ -194,6 +194,7 @@ defmodule DSPex.Options do
   defp call_rule(key, value) when key in [:adapter, :on_violation], do: Choices.rule(key, value)
   defp call_rule(:retriever, value), do: {name?(value), "the name of a function of the instance"}
   defp call_rule(:trace, value), do: {is_boolean(value), "true or false"}
+  defp call_rule(:history, value), do: {is_boolean(value), "true or false"}
 
   defp call_rule(:events, value),
     do: {names?(value, @events), "a list of " <> Enum.map_join(@events, ", ", &":#{&1}")}

@@ -16,11 +16,13 @@ defmodule DSPex.Prediction do
   * `usage`: tokens by model, as the provider counted them
   * `trace`: where it was asked for by `trace: true`, the steps in order: maps of `"predictor"`,
     its name in the program or nil, `"inputs"` and `"outputs"`
+  * `requests`: where it was asked for by `history: true`, what language models were sent and
+    wrote, as `DSPex.CallHistory` has it; without texts unless the server keeps those
   * `meta`: `"worker"`, `"attempt"`, `"lm_ms"`, `"queue_ms"`; of a stored program
     `"program"` and `"version"`, which say what answered; in a session `"session"` and
     `"turn"`; …
 
-  A field that has one of these five names is reached by `prediction["usage"]` only.
+  A field that has one of these six names is reached by `prediction["usage"]` only.
 
   Names from the wire become atoms when the atom exists already, which it does wherever
   loaded code says `prediction.answer`. For names that no loaded code has mentioned yet (an
@@ -39,9 +41,9 @@ defmodule DSPex.Prediction do
   alias DSPex.{Error, Tagged}
 
   @max_new_names 1_024
-  @own [:__struct__, :fields, :completions, :usage, :trace, :meta]
+  @own [:__struct__, :fields, :completions, :usage, :trace, :requests, :meta]
 
-  defstruct fields: %{}, completions: [], usage: %{}, trace: [], meta: %{}
+  defstruct fields: %{}, completions: [], usage: %{}, trace: [], requests: [], meta: %{}
 
   @type t :: %{
           :__struct__ => __MODULE__,
@@ -49,6 +51,7 @@ defmodule DSPex.Prediction do
           :completions => [%{optional(String.t()) => term()}],
           :usage => map(),
           :trace => [%{optional(String.t()) => term()}],
+          :requests => [%{optional(String.t()) => term()}],
           :meta => map(),
           optional(atom()) => term()
         }
@@ -67,6 +70,7 @@ defmodule DSPex.Prediction do
       completions: parts["completions"] || [],
       usage: parts["usage"] || %{},
       trace: parts["trace"] || [],
+      requests: parts["requests"] || [],
       meta: meta
     }
 

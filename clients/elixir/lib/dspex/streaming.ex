@@ -30,7 +30,17 @@ defmodule DSPex.Streaming do
 
   defp start_call(dspex, program, inputs, options) do
     with {:ok, options} <-
-           Options.call(options, [:adapter, :config, :credit, :events, :lm, :on_violation, :retriever, :trace]),
+           Options.call(options, [
+             :adapter,
+             :config,
+             :credit,
+             :events,
+             :history,
+             :lm,
+             :on_violation,
+             :retriever,
+             :trace
+           ]),
          {:ok, payload, meta} <- DSPex.prediction_request(program, inputs, options) do
       meta = Map.put(meta, "credit", Map.get(options, :credit, @credit))
       DSPex.open(dspex, "program.predict", payload, meta, options)
