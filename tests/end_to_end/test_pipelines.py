@@ -343,3 +343,28 @@ async def test_a_write_that_is_made_again_is_answered_as_the_first() -> None:
         first = await client.call("program.create", payload, program="whole", write_id="w")
         await client.call("program.delete", {}, program="qa")
         assert first == await client.call("program.create", payload, program="whole", write_id="w")
+
+
+async def test_a_module_of_the_hosts_may_be_a_node_and_may_have_stored_parts() -> None:
+    """Its parts are predictors of the whole; a stored program among them is a copy like any other."""
+    clients: list[Client] = []
+
+    async def forward(question: str) -> dict[str, object]:
+        drafted: Any = await clients[0].part("draft", {"question": question})
+        return {"answer": drafted["answer"].upper()}
+
+    host = {
+        "module": "Host",
+        "signature": "question -> answer",
+        "options": {"forward": "forward", "parts": {"draft": {"program": "qa"}}},
+    }
+    nodes = {"ask": host, "tell": {"module": "Predict", "signature": "answer -> title"}}
+    spec = {"module": "Pipeline", "signature": "question -> answer, title", "options": {"nodes": nodes}}
+    async with serving(functions={"forward": forward}) as client:
+        clients.append(client)
+        await create(client, QA, "qa", **told("One."))
+        await create(client, spec, "whole")
+        assert "One." == instructions_of(await get(client, "whole"), "ask.draft")
+        plain = await client.predict("qa", {"question": "why?"})
+        whole = await client.predict("whole", {"question": "why?"})
+        assert str(plain["answer"]).upper() == whole["answer"]
