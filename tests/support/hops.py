@@ -142,6 +142,7 @@ async def worker_here(lms: Mapping[str, object] | None = None) -> AsyncGenerator
     finally:
         ours.close()
         await running
+        await worker.lms.aclose()
         worker.threads.shutdown()
         os.close(descriptor)
 
