@@ -19,8 +19,8 @@ from typing import Final
 from .process import SandboxProcess
 from .sandbox import (
     FILES,
+    IMPORTS,
     PREPARE,
-    REGISTRY,
     Lacking,
     Sandbox,
     deno_environment,
@@ -29,6 +29,7 @@ from .sandbox import (
     folders,
     prepared_folder,
     runner,
+    write_imports,
     write_stamp,
 )
 
@@ -101,10 +102,11 @@ def prepare() -> Lacking | None:
 
 def _fill(folder: Path, deno: Path) -> Lacking | None:
     """Fetch into a new folder, and put it into its place when it is whole."""
-    registry = os.environ.get("NPM_CONFIG_REGISTRY", REGISTRY)
+    registry = os.environ.get("NPM_CONFIG_REGISTRY", "")
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="code-") as made:
         fresh = Path(made) / "code"
         fresh.mkdir()
+        write_imports(fresh)
         failed = _fetch(fresh, deno, registry)
         if failed is not None:
             return failed
@@ -117,11 +119,13 @@ def _fill(folder: Path, deno: Path) -> Lacking | None:
 
 
 def _fetch(folder: Path, deno: Path, registry: str) -> Lacking | None:
-    # Deno takes proxies and certificates from the environment, so it gets all of ours.
-    environment = {**os.environ, **deno_environment(folder, registry), "PATH": os.environ.get("PATH", "")}
+    # Deno takes proxies and certificates from the environment, so it gets all of ours. But no home: a
+    # registry that its user's settings name would be another one than that of the interpreters later.
+    ours = {"PATH": os.environ.get("PATH", ""), "HOME": str(folder)}
+    environment = {**os.environ, **deno_environment(folder, registry), **ours}
     command = [
         *(str(deno), "cache", "--no-config", "--node-modules-dir=none", "--frozen"),
-        *(f"--lock={FILES / 'deno.lock'}", f"--import-map={FILES / 'imports.json'}", str(runner())),
+        *(f"--lock={FILES / 'deno.lock'}", f"--import-map={folder / IMPORTS}", str(runner())),
     ]
     try:
         done = subprocess.run(

@@ -25,7 +25,10 @@ MEMORY_MB: Final = 1024
 
 FILES: Final = Path(__file__).parent / "files"
 STAMP: Final = "prepared.json"
-REGISTRY: Final = "https://registry.npmjs.org/"
+READ_LINES: Final = "read_lines.js"
+IMPORTS: Final = "imports.json"
+"""In what was prepared: what of DSPy's imports is a file of ours."""
+
 _PROBE_TIMEOUT_S: Final = 10.0
 _IMPORTED: Final = re.compile(r'^import .* from "([^"]+)"', re.MULTILINE)
 
@@ -87,7 +90,7 @@ def find_sandbox() -> Sandbox | Lacking:
     if folder is None:
         return Lacking(what="the interpreter is not prepared for this DSPy", advice=PREPARE)
     bubblewrap = find_bubblewrap()
-    registry = _stamp_of(folder).get("registry", REGISTRY)
+    registry = _stamp_of(folder).get("registry", "")
     if bubblewrap is None:
         return Sandbox(
             kind="deno",
@@ -106,7 +109,7 @@ def deno_command(deno: Path, folder: Path, files: Path, script: Path) -> tuple[s
         "run",
         *_DENO_FLAGS,
         f"--lock={files / 'deno.lock'}",
-        f"--import-map={files / 'imports.json'}",
+        f"--import-map={folder / IMPORTS}",
         f"--allow-read={script},{folder}",
         str(script),
         "",  # no variables of the environment
@@ -115,13 +118,13 @@ def deno_command(deno: Path, folder: Path, files: Path, script: Path) -> tuple[s
 
 
 def deno_environment(folder: Path, registry: str) -> dict[str, str]:
-    """What Deno needs to know; nothing of it is secret."""
+    """What Deno needs to know; nothing of it is secret. No registry is Deno's own default."""
     return {
+        **({"NPM_CONFIG_REGISTRY": registry} if registry else {}),
         "DENO_DIR": str(folder),
         "DENO_NO_PACKAGE_JSON": "1",
         "DENO_NO_UPDATE_CHECK": "1",
         "NO_COLOR": "1",
-        "NPM_CONFIG_REGISTRY": registry,
         "PATH": "/usr/bin:/bin",
     }
 
@@ -193,6 +196,17 @@ def runner_imports() -> list[str]:
     return _IMPORTED.findall(runner().read_text(encoding="utf-8"))
 
 
+def imports_of_ours() -> dict[str, str]:
+    """Which of them is a file of ours: that of Deno's old standard library, which no registry has."""
+    return {name: f"./{READ_LINES}" for name in runner_imports() if name.endswith("/io/mod.ts")}
+
+
+def write_imports(folder: Path) -> None:
+    """Put that file, and the map that names it, into a folder."""
+    shutil.copyfile(FILES / READ_LINES, folder / READ_LINES)
+    (folder / IMPORTS).write_text(json.dumps({"imports": imports_of_ours()}), encoding="utf-8")
+
+
 def folders() -> tuple[Path, ...]:
     """Where what was prepared may be: with the installation, or with the user where that is not writable."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -217,7 +231,7 @@ def write_stamp(folder: Path, registry: str) -> None:
 def fingerprint() -> str:
     """Of DSPy's script and of what we put in the place of its imports."""
     digest = hashlib.sha256(runner().read_bytes())
-    for name in ("imports.json", "read_lines.js", "deno.lock"):
+    for name in (READ_LINES, "deno.lock"):
         digest.update((FILES / name).read_bytes())
     return digest.hexdigest()
 

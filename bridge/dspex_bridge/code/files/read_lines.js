@@ -1,5 +1,5 @@
 // What DSPy's runner.js takes from Deno's old standard library, which is on no package registry:
-// the lines of a stream, as they come. `imports.json` puts this in its place.
+// the lines of a stream, as they come. An import map puts this in its place.
 
 export async function* readLines(reader) {
   const decoder = new TextDecoder();
