@@ -81,14 +81,8 @@ async def predict(worker: Worker, call: RunningCall, what: Predict) -> object:
         worker.functions.require(function, "program")
     running = program.for_one_call() if turn is None else turn.program
     trace: list[Any] | None = [] if what.trace or program.template.wants_trace else None
-    settings: dict[str, object] = {
-        "lm": _language_models(worker.lms, running, what.lm),
-        "adapter": _adapter(worker.lms, program.template, what),
-        "disable_history": True,  # it would keep 10,000 prompts in memory
-        "trace": trace,
-    }
-    if what.retriever is not None:
-        settings["rm"] = read_retriever(what.retriever, "retriever", worker.functions)
+    settings = _settings(worker, running, what)
+    settings["trace"] = trace
     keeper = _keeper(worker, running, what)
     if keeper is not None:
         call.kept = keeper
@@ -107,6 +101,18 @@ async def predict(worker: Worker, call: RunningCall, what: Predict) -> object:
     if what.history and keeper is not None:
         more["requests"] = keeper.described()
     return _with(to_wire(prediction), usage=call.usage.meta(), **more)
+
+
+def _settings(worker: Worker, program: LiveProgram, what: Predict) -> dict[str, object]:
+    """DSPy's settings for this call."""
+    settings: dict[str, object] = {
+        "lm": _language_models(worker.lms, program, what.lm),
+        "adapter": _adapter(worker.lms, program.template, what),
+        "disable_history": True,  # it would keep 10,000 prompts in memory
+    }
+    if what.retriever is not None:
+        settings["rm"] = read_retriever(what.retriever, "retriever", worker.functions)
+    return settings
 
 
 def _keeper(worker: Worker, program: LiveProgram, what: Predict) -> Keeper | None:
