@@ -21,6 +21,12 @@ SPEC: Final = {"module": "ChainOfThought", "signature": "question -> answer"}
 MARK: Final = "CANARY-5c1f"
 
 
+@pytest.fixture(autouse=True)
+def nothing_of_other_tests() -> None:
+    """Who runs DSPy by itself in this process fills its list."""
+    GLOBAL_HISTORY.clear()
+
+
 async def predicted(hop: Hop, question: str = "x", **more: Any) -> dict[str, Any]:
     prediction = await hop.call("program.predict", {"inputs": {"question": question}, "spec": SPEC, **more})
     parts: dict[str, Any] = prediction.value
