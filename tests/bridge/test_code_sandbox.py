@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -254,3 +254,24 @@ def test_an_interpreter_that_does_not_start_is_an_error_that_may_pass() -> None:
         failed.value.retryable,
     )
     lease.close()
+
+
+def test_a_call_that_is_over_gives_back_the_pipes_of_its_processes() -> None:
+    """Also where nobody reads any more, or somebody still does."""
+    starts = Interpreters(find=lambda: COMPUTES)
+    idle, busy = starts.lease(), starts.lease()
+    unread, read = process_of(idle), process_of(busy)
+    with ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(read.read_line, 60.0)
+        wait_until(read._reading.locked)
+        for lease in (idle, busy):
+            lease.close()
+        with pytest.raises(EOFError):
+            reading.result(60)
+    for process in (unread, read):
+        assert process.popen.stdin is not None
+        assert process.popen.stdout is not None
+        assert (True, True) == (process.popen.stdin.closed, process.popen.stdout.closed)
+        with pytest.raises(EOFError):
+            process.read_line(1.0)
+    starts.close()

@@ -78,6 +78,7 @@ class Interpreters:
         with self._lock:
             taken, self._spare = self._spare, None
         if taken is not None and taken.done() and (taken.exception() or _has_ended(taken.result())):
+            _close_started(taken)
             taken = None
         if taken is None:
             taken = self._starters.submit(SandboxProcess, sandbox)

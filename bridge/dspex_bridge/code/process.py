@@ -57,6 +57,8 @@ class SandboxProcess:
             start_new_session=True,
         )
         self._killing = threading.Lock()
+        self._reading = threading.Lock()
+        self._is_over = False
         self._waiting = bytearray()
         self._searched = 0
         try:
@@ -81,7 +83,14 @@ class SandboxProcess:
             EOFError: it has ended.
             LineTooLongError: it is longer than `MAX_LINE_BYTES`.
         """
-        until = time.monotonic() + wait_s
+        with self._reading:
+            try:
+                return self._next_line(time.monotonic() + wait_s)
+            finally:
+                if self._is_over:
+                    self._close_pipes()
+
+    def _next_line(self, until: float) -> str:
         while (end := self._waiting.find(b"\n", self._searched)) < 0:
             self._searched = len(self._waiting)
             if self._searched > MAX_LINE_BYTES:
@@ -94,6 +103,8 @@ class SandboxProcess:
 
     def _read(self, until: float) -> bytes:
         assert self.popen.stdout is not None
+        if self.popen.stdout.closed:
+            raise EOFError
         descriptor = self.popen.stdout.fileno()
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
@@ -113,8 +124,19 @@ class SandboxProcess:
                 self.popen.wait()
 
     def close(self) -> None:
-        """End it and give back its pipes; by whoever reads from it, and nobody else."""
+        """End it and give back its pipes, from any thread; one that is reading does the latter itself.
+
+        A pipe that is closed under its reader may be another file by then.
+        """
+        self._is_over = True
         self.kill()
+        if self._reading.acquire(blocking=False):
+            try:
+                self._close_pipes()
+            finally:
+                self._reading.release()
+
+    def _close_pipes(self) -> None:
         for pipe in (self.popen.stdin, self.popen.stdout):
             with contextlib.suppress(OSError):  # what was written, and not read, goes nowhere now
                 if pipe is not None:

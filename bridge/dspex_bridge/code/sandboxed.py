@@ -93,12 +93,12 @@ class SandboxedInterpreter(dspy.PythonInterpreter):
         """Kill the process, from any thread; who reads from it finds that it has ended."""
         self._session_ended = True
         if not self._starting.cancel():
-            self._starting.add_done_callback(_kill_started)
+            self._starting.add_done_callback(_close_started)
 
 
-def _kill_started(starting: Future[SandboxProcess]) -> None:
+def _close_started(starting: Future[SandboxProcess]) -> None:
     if not starting.cancelled() and starting.exception() is None:
-        starting.result().kill()
+        starting.result().close()
 
 
 def check_sub_agent(asked: Mapping[str, Any]) -> None:
