@@ -7,6 +7,7 @@ import os
 import socket
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,6 +170,8 @@ def test_an_endless_loop_ends_with_its_call(interpreters: Interpreters) -> None:
 
     thread = threading.Thread(target=run)
     thread.start()
+    while not interpreter._process._reading.locked():  # else there is nothing to end yet
+        time.sleep(0.01)
     assert is_alive(pid)
     lease.close()
     thread.join(30)

@@ -47,6 +47,12 @@ class SandboxedInterpreter(dspy.PythonInterpreter):
             raise error("program_failed", told, details={"limit": "start"}, retryable=True) from None
         self.deno_process = self._process.popen
 
+    def _write_message(self, message: str, context: str) -> None:
+        try:
+            super()._write_message(message, context)
+        except ValueError as reason:  # the call is over, and the pipe closed
+            self._raise_terminal_error(context, reason)
+
     def _read_response_line(self, context: str) -> str:
         assert self._process is not None
         try:
