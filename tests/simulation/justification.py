@@ -65,7 +65,7 @@ def _overloaded(world: World, call: CallRecord, failure: Details) -> bool:
     too_many = waiting >= world.config.max_queue
     # What a worker does for a call of the store's is held apart from that call.
     # So is each row of a batch; all of them together are as long as it, and what they share.
-    held_bytes = sum(other.bytes * (1 + other.is_stored) for other in open_calls) + call.bytes
+    held_bytes = sum(_held_bytes(other) for other in open_calls) + call.bytes
     too_much = held_bytes > world.config.max_open_bytes
     too_many |= (
         sum(other.is_stored or other.is_turn or bool(other.program) for other in open_calls) >= MAX_STORED
@@ -73,6 +73,11 @@ def _overloaded(world: World, call: CallRecord, failure: Details) -> bool:
     assert call.arrived_s is not None
     too_old = world.now_s - call.arrived_s >= world.config.max_queue_s - EARLY_S
     return call.depth == 0 and (too_many or too_much or too_old or _contended(world, call))
+
+
+def _held_bytes(call: CallRecord) -> int:
+    """At most: what rows that have just ended held is given back a moment later, so a batch counts twice."""
+    return call.bytes * (1 + call.is_stored + (call.batch is not None))
 
 
 def _contended(world: World, call: CallRecord) -> bool:
