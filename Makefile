@@ -72,7 +72,7 @@ sim: setup ## the supervisor in simulated worlds: make sim ARGS="--seeds 100000"
 chaos: setup ## faults under load, promises checked: make chaos ARGS="--minutes 5"
 	$(BIN)/python -m tests.chaos $(ARGS)
 	DSPEX_TEST_FORKED_CHILDREN=10000 DSPEX_TEST_ZYGOTE_KILLS=300 \
-		$(BIN)/pytest tests/bridge/test_forking.py tests/end_to_end/test_kill_storms.py -k "forking or zygote"
+		$(BIN)/pytest tests/bridge/worker/test_forking.py tests/end_to_end/test_kill_storms.py -k "forking or zygote"
 
 soak: setup ## whether anything grows with the calls, about ten minutes
 	$(BIN)/python -m tests.soak $(ARGS)

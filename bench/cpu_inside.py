@@ -9,9 +9,9 @@ from typing import Annotated, Final, Literal
 
 import dspy
 
-from dspex_bridge.adapters import ADAPTERS, DEFAULT
-from dspex_bridge.calls import RunningCall
+from dspex_bridge.adapters.adapters import ADAPTERS, DEFAULT
 from dspex_bridge.rows import Nothing, Operation, Worker
+from dspex_bridge.worker.calls import RunningCall
 from dspex_protocol.records import Doc
 
 from .plain import SIGNATURE, instant_lm

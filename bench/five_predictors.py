@@ -12,12 +12,12 @@ from typing import Any
 
 import dspy
 
-from dspex_bridge.calls import RunningCall
-from dspex_bridge.live import LiveProgram
-from dspex_bridge.modules import CONFIG, ModuleClass
+from dspex_bridge.modules.catalog import CONFIG, ModuleClass
 from dspex_bridge.predicting import Predict, predict
-from dspex_bridge.records import Spec, read_record
+from dspex_bridge.programs.live import LiveProgram
+from dspex_bridge.programs.records import Spec, read_record
 from dspex_bridge.rows import Nothing, Operation, Worker
+from dspex_bridge.worker.calls import RunningCall
 from dspex_protocol import decode_value, encode_value
 
 VERSIONS = 60

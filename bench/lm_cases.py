@@ -15,7 +15,7 @@ from typing import Any
 import dspy
 
 from dspex_bridge.host_functions import HostFunctions
-from dspex_bridge.lms import LanguageModels
+from dspex_bridge.lms.lms import LanguageModels
 from dspex_protocol import LMConfig
 
 from .cases import Figures, ratio

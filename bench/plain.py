@@ -18,9 +18,9 @@ import time
 
 import dspy
 
-from dspex_bridge.answering import AsyncEngine, Engine
 from dspex_bridge.host_functions import HostFunctions
-from dspex_bridge.lms import LanguageModels
+from dspex_bridge.lms.answering import AsyncEngine, Engine
+from dspex_bridge.lms.lms import LanguageModels
 from dspex_bridge.sim import SimModel, SimOptions, SimSource
 from dspex_protocol import LMConfig
 

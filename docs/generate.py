@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, cast
 
-from dspex_bridge.adapter_classes import describe_adapters
-from dspex_bridge.modules import Catalog
-from dspex_bridge.records import DSPY_VERSION
+from dspex_bridge.adapters.classes import describe_adapters
+from dspex_bridge.modules.catalog import Catalog
+from dspex_bridge.programs.records import DSPY_VERSION
 from dspex_pool.config import describe_settings
 from dspex_protocol.errors import CODES, Fault
 

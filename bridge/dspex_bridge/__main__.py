@@ -14,17 +14,17 @@ def main(arguments: list[str]) -> int:
     """
     match arguments:
         case ["zygote", parent_pid]:
-            from .zygote import run_zygote
+            from .worker.zygote import run_zygote
 
             run_zygote(int(parent_pid))
         case ["worker", parent_pid]:
-            from .zygote import adopt
+            from .worker.zygote import adopt
 
             adopt(int(parent_pid))
-            from .wire import take_wire
+            from .worker.wire import take_wire
 
             wire = take_wire(0)
-            from .serve import serve
+            from .worker.serve import serve
 
             serve(wire)
         case ["sim-lm", *options]:

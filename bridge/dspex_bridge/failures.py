@@ -21,7 +21,7 @@ from dspy.utils import exceptions as dspy_errors
 
 from dspex_protocol.errors import DSPexError, error
 
-from .annotations import refused_by
+from .signatures.annotations import refused_by
 
 MAX_MESSAGE_CHARACTERS: Final = 300
 MAX_FRAMES: Final = 5

@@ -17,27 +17,27 @@ from dspex_protocol import CODES, LMConfig, error, invalid_argument
 from dspex_protocol.limits import VERSION
 from dspex_protocol.records import Doc, describe, read
 
-from . import failpoints
-from .adapter_classes import describe_adapters, read_adapter
-from .calls import RunningCall
-from .choices import Adapter
-from .choosing import adapter_of
+from .adapters.choices import Adapter
+from .adapters.choosing import adapter_of
+from .adapters.classes import describe_adapters, read_adapter
+from .adapters.prompts import prompts_of
 from .code.operation import CHECK_CODE
-from .documents import dump_document
-from .graphing import DescribeGraph, describe_graph
+from .graphs.operation import DescribeGraph, describe_graph
 from .host_functions import HostFunctions
-from .live import LiveProgram
-from .lm_operations import LM_OPERATIONS
-from .lms import LanguageModels
-from .part_calls import PredictPart, predict_part
+from .lms.lms import LanguageModels
+from .lms.operations import LM_OPERATIONS
+from .modules.part_calls import PredictPart, predict_part
 from .predicting import Predict, predict
-from .prompts import prompts_of
-from .records import DSPY_VERSION, Spec, StoredPart
+from .programs.documents import dump_document
+from .programs.live import LiveProgram
+from .programs.records import DSPY_VERSION, Spec, StoredPart
 from .refusals import refusal
 from .rows import Nothing, Operation, Worker
-from .signatures import describe_signature
-from .type_names import describe_types
-from .warm_up import predict_all
+from .signatures.signatures import describe_signature
+from .signatures.type_names import describe_types
+from .worker import failpoints
+from .worker.calls import RunningCall
+from .worker.warm_up import predict_all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

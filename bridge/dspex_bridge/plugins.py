@@ -1,7 +1,7 @@
 """Python modules that the host named at start-up: what they add to a worker.
 
 A plug-in has `OPERATIONS`, a list of `dspex_bridge.rows.Operation`, or `MODULES`, a list of
-`dspex_bridge.modules.ModuleClass` whose names specs may use, or both. This is the one door by
+`dspex_bridge.modules.catalog.ModuleClass` whose names specs may use, or both. This is the one door by
 which code comes into a worker, and only the host can open it, when it starts the server.
 """
 
@@ -11,7 +11,7 @@ import importlib
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from .modules import ModuleClass
+from .modules.catalog import ModuleClass
 from .rows import Operation
 
 T = TypeVar("T")

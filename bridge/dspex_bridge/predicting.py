@@ -13,26 +13,26 @@ import dspy
 from dspex_protocol import Tagged, error, invalid_argument
 from dspex_protocol.records import Doc
 
-from . import failpoints
-from .adapter_classes import read_adapter
-from .calls import RunningCall
-from .choices import Adapter, OnViolation, retries_of
-from .choosing import adapter_of
-from .keeping import Keeper
-from .live import LiveProgram, Template
-from .lms import DEFAULT as DEFAULT_LM
-from .lms import LanguageModels
+from .adapters.choices import Adapter, OnViolation, retries_of
+from .adapters.choosing import adapter_of
+from .adapters.classes import read_adapter
+from .lms.keeping import Keeper
+from .lms.lms import DEFAULT as DEFAULT_LM
+from .lms.lms import LanguageModels
+from .lms.request_config import check_config
+from .lms.usage import counting
+from .modules.retrievers import read_retriever
+from .modules.running import run_module
+from .programs.live import LiveProgram, Template
+from .programs.sessions import Turn
 from .refusals import missing
-from .request_config import check_config
-from .retrievers import read_retriever
 from .rows import Worker
-from .running import run_module
-from .sessions import Turn
-from .signatures import check_inputs, check_outputs
-from .streaming import DEFAULT_EVENTS, Event, run_streaming
-from .tracing import steps_of
-from .usage import counting
-from .values import to_wire
+from .signatures.signatures import check_inputs, check_outputs
+from .streams.streaming import DEFAULT_EVENTS, Event, run_streaming
+from .values.tracing import steps_of
+from .values.values import to_wire
+from .worker import failpoints
+from .worker.calls import RunningCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .calls import CallTable, RunningCall
 from .code.interpreters import Interpreters
 from .host_functions import HostFunctions
-from .keeping import Level
-from .lms import LanguageModels
-from .programs import ProgramCache
-from .sessions import SessionTable
+from .lms.keeping import Level
+from .lms.lms import LanguageModels
+from .programs.programs import ProgramCache
+from .programs.sessions import SessionTable
+from .worker.calls import CallTable, RunningCall
 
 
 class Worker(Protocol):

@@ -11,9 +11,9 @@ from contextvars import ContextVar
 import dspy
 import pytest
 
+from dspex_bridge.lms.usage import RequestTimer, counting
+from dspex_bridge.modules.running import run_module
 from dspex_bridge.operations import OPERATIONS, find, read_parameters
-from dspex_bridge.running import run_module
-from dspex_bridge.usage import RequestTimer, counting
 from dspex_protocol import DSPexError
 
 marker: ContextVar[str] = ContextVar("marker", default="unset")

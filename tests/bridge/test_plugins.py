@@ -8,7 +8,7 @@ import types
 import dspy
 import pytest
 
-from dspex_bridge.modules import Catalog, ModuleClass
+from dspex_bridge.modules.catalog import Catalog, ModuleClass
 from dspex_bridge.plugins import load_plugins
 from dspex_bridge.rows import Nothing, Operation
 

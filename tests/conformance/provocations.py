@@ -27,13 +27,13 @@ from tests.support.hops import worker_here
 from tests.support.proxy import Fault, Proxy, Trouble
 from tests.support.servers import serving
 
-from dspex_bridge import zygote
 from dspex_bridge.code.interpreters import Interpreters
 from dspex_bridge.code.sandbox import Lacking
 from dspex_bridge.failures import to_failure
 from dspex_bridge.host_functions import HostFunctions
-from dspex_bridge.lms import LanguageModels
-from dspex_bridge.upgrades import SCHEMA
+from dspex_bridge.lms.lms import LanguageModels
+from dspex_bridge.programs.upgrades import SCHEMA
+from dspex_bridge.worker import zygote
 from dspex_pool.client import Client as PoolClient
 from dspex_pool.library import Library
 from dspex_pool.library.records import version_key

@@ -22,7 +22,7 @@ DEFECTS: dict[str, tuple[Process, str]] = {
     "no_sweep": ("serve", "import dspex_pool.processes as p; p.kill_descendants = lambda timeout_s: True"),
     "no_parent_death_signal": (
         "zygote",
-        "import dspex_bridge.zygote as z; z._PR_SET_PDEATHSIG = 3  # PR_GET_DUMPABLE, which does nothing",
+        "import dspex_bridge.worker.zygote as z; z._PR_SET_PDEATHSIG = 3  # PR_GET_DUMPABLE: no effect",
     ),
 }
 

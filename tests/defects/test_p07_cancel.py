@@ -12,7 +12,7 @@ from dspex_protocol import DSPexError
 from .planting import planted
 
 WORKS_ON = """
-    from dspex_bridge.calls import CallTable
+    from dspex_bridge.worker.calls import CallTable
     CallTable.cancel = lambda self, call_id: None
 """
 

@@ -8,9 +8,9 @@ from typing import Final
 
 import pytest
 
-from dspex_bridge import values
-from dspex_bridge.media import MEDIA_TYPES
-from dspex_bridge.type_names import PLAIN_TYPES
+from dspex_bridge.signatures.type_names import PLAIN_TYPES
+from dspex_bridge.values import values
+from dspex_bridge.values.media import MEDIA_TYPES
 from dspex_protocol.limits import MEDIA_BYTES
 
 DOCS: Final = Path(__file__).parents[2] / "docs"

@@ -12,7 +12,7 @@ import pytest
 from tests.support.reference import Reference
 from tests.support.servers import PREDICT, SIM, has_ready, info, serving, wait_for
 
-from dspex_bridge import failpoints
+from dspex_bridge.worker import failpoints
 from dspex_pool.client import Client
 from dspex_protocol import DSPexError
 

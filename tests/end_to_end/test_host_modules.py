@@ -12,8 +12,8 @@ import dspy
 import pytest
 from tests.support.servers import PREDICT, SIM, info, serving, wait_for, worker_pids
 
-from dspex_bridge.adapters import ADAPTERS
-from dspex_bridge.answering import AnsweringLM
+from dspex_bridge.adapters.adapters import ADAPTERS
+from dspex_bridge.lms.answering import AnsweringLM
 from dspex_bridge.sim import SimModel, SimOptions, SimSource
 from dspex_pool.client import Client
 from dspex_protocol import DSPexError

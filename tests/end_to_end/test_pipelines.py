@@ -15,9 +15,9 @@ import pytest
 from tests.support.reference import SEED
 from tests.support.servers import count, serving, wait_for, worker_pids
 
-from dspex_bridge.answering import AnsweringLM
+from dspex_bridge.lms.answering import AnsweringLM
+from dspex_bridge.lms.usage import Usage, counting
 from dspex_bridge.sim import SimModel, SimOptions, SimSource
-from dspex_bridge.usage import Usage, counting
 from dspex_pool.client import Client
 from dspex_protocol import DSPexError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.support.golden import CASES, RECORDS, build, load, requests_text
 
-from dspex_bridge.upgrades import SCHEMA, upgraded
+from dspex_bridge.programs.upgrades import SCHEMA, upgraded
 from dspex_protocol import decode_value, encode_value
 
 

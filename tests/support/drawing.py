@@ -44,7 +44,7 @@ def draw_all() -> dict[str, str]:
 
 def run_drawing_zygote(parent_pid: int, *, careless: bool) -> None:
     """A zygote that has used every source before it forks, numpy's too where there is numpy."""
-    from dspex_bridge import serve, zygote
+    from dspex_bridge.worker import serve, zygote
 
     try:
         import numpy as np

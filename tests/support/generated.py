@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from dspex_bridge.signatures import build_signature
+from dspex_bridge.signatures.signatures import build_signature
 from dspex_protocol import DSPexError, Tagged
 
 from .programs import ANYTHING, AUDIO, CODE, FILE, HISTORY, IMAGE, INLINE_IMAGE, JAVA, OBJECTS, REASONING

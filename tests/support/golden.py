@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from dspex_bridge.adapters import ADAPTERS
-from dspex_bridge.builder import Builder
-from dspex_bridge.live import LiveProgram
-from dspex_bridge.records import Spec, read_record
-from dspex_bridge.signatures import check_inputs
+from dspex_bridge.adapters.adapters import ADAPTERS
+from dspex_bridge.programs.builder import Builder
+from dspex_bridge.programs.live import LiveProgram
+from dspex_bridge.programs.records import Spec, read_record
+from dspex_bridge.signatures.signatures import check_inputs
 from dspex_protocol import decode_value, encode_value
 from dspex_protocol.records import read
 

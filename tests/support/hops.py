@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from dspex_bridge.serve import WorkerProcess
+from dspex_bridge.worker.serve import WorkerProcess
 from dspex_protocol import (
     CALL,
     FAIL,

@@ -11,8 +11,8 @@ import json
 import sys
 from typing import Any, Final
 
-from dspex_bridge import preload
-from dspex_bridge.upgrades import SCHEMA
+from dspex_bridge.programs.upgrades import SCHEMA
+from dspex_bridge.worker import preload
 from dspex_protocol import DSPexError, FunctionReference, Tagged
 
 SPEC: Final[dict[str, Any]] = {

@@ -6,8 +6,8 @@ import gc
 from dataclasses import dataclass
 from typing import Any
 
-from dspex_bridge.calls import RunningCall
 from dspex_bridge.rows import Operation, Worker
+from dspex_bridge.worker.calls import RunningCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

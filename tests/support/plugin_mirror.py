@@ -6,7 +6,7 @@ from typing import Any
 
 import dspy
 
-from dspex_bridge.modules import ModuleClass
+from dspex_bridge.modules.catalog import ModuleClass
 
 
 class Mirror(dspy.Module):  # type: ignore[misc]

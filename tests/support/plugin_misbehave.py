@@ -17,8 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dspex_bridge.calls import RunningCall
 from dspex_bridge.rows import Nothing, Operation, Worker
+from dspex_bridge.worker.calls import RunningCall
 
 _kept: list[object] = []
 

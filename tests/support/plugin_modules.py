@@ -9,7 +9,7 @@ from typing import Any
 
 import dspy
 
-from dspex_bridge.modules import CONFIG, ModuleClass, Option
+from dspex_bridge.modules.catalog import CONFIG, ModuleClass, Option
 
 
 class Remembering(dspy.Module):  # type: ignore[misc]

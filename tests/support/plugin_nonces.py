@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from dspex_bridge.calls import RunningCall
 from dspex_bridge.rows import Operation, Worker
+from dspex_bridge.worker.calls import RunningCall
 from dspex_protocol import error
 
 _here: set[int] = set()

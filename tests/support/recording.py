@@ -10,7 +10,7 @@ from typing import Any
 import dspy
 import pydantic
 
-from dspex_bridge.adapters import ADAPTERS
+from dspex_bridge.adapters.adapters import ADAPTERS
 
 
 class Recorded(Exception):

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import dspy
 
-from dspex_bridge.answering import AnsweringLM
+from dspex_bridge.lms.answering import AnsweringLM
 from dspex_bridge.sim import SimModel, SimOptions, SimSource
 
 SEED: Final = 7

@@ -7,8 +7,8 @@ from typing import Final
 
 from dspex_protocol.errors import DSPexError
 
-from ..calls import RunningCall
 from ..rows import Nothing, Operation, Worker
+from ..worker.calls import RunningCall
 
 
 async def check_code(worker: Worker, call: RunningCall, what: Nothing) -> object:

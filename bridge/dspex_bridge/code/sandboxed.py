@@ -12,7 +12,7 @@ from dspy.primitives.facade import CALL_TOOL, CONSTRUCT_TOOL, SANDBOX_LM_KWARGS,
 
 from dspex_protocol.errors import DSPexError, error
 
-from ..signatures import normalize
+from ..signatures.signatures import normalize
 from .process import MAX_LINE_BYTES, LineTooLongError, SandboxProcess
 from .sandbox import MEMORY_MB
 

@@ -17,10 +17,9 @@ from dspy.clients.call_result import CallResult
 from dspy.clients.errors import error_boundary
 from dspy.lm15 import LM15Error, Request, Response
 
-from dspex_bridge.answering import CountingLM
-from dspex_bridge.recording import is_recording
-from dspex_bridge.usage import RequestTimer, Tracker, current_usage
-
+from ..lms.answering import CountingLM
+from ..lms.recording import is_recording
+from ..lms.usage import RequestTimer, Tracker, current_usage
 from .endpoint import ChatEndpoint
 from .hooks import AsyncChatEngine, ChatEngine
 

@@ -19,10 +19,10 @@ import dspy
 from dspy.adapters.utils import get_annotation_name
 from dspy.primitives.base_module import BaseModule
 
-from ..live import LiveProgram
-from ..rewards import HostReward
-from ..tools import HostTool
-from ..values import to_wire
+from ..modules.rewards import HostReward
+from ..modules.tools import HostTool
+from ..programs.live import LiveProgram
+from ..values.values import to_wire
 from .parts import Edge, Graph, Kind, Node
 
 PROGRAM: Final = "program"

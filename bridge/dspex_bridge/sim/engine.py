@@ -1,4 +1,4 @@
-"""The offline model as a source of answers for `dspex_bridge.answering`."""
+"""The offline model as a source of answers for `dspex_bridge.lms.answering`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 
 from dspy.utils.exceptions import LMRateLimitError, LMServerError, LMTimeoutError
 
-from dspex_bridge.answering import Answer, Question, WantedCall
+from dspex_bridge.lms.answering import Answer, Question, WantedCall
 
 from .model import SimAnswer, SimModel, SimRateLimited, SimTool, SimUnavailable
 

@@ -1,0 +1,1 @@
+"""PIPELINES: modules whose fields feed one another, as one module."""

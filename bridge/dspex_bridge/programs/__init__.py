@@ -1,0 +1,1 @@
+"""PROGRAMS: what they have learned, how they are kept, and the sessions that use them."""

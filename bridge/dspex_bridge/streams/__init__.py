@@ -1,0 +1,1 @@
+"""STREAMS: a prediction that its caller sees grow."""

@@ -1,0 +1,1 @@
+"""VALUES of the wire and objects of DSPy, both ways."""

@@ -1,0 +1,1 @@
+"""What a worker process is: how it starts, speaks with the supervisor, and runs its calls."""

@@ -1,0 +1,383 @@
+"""The calls that run in this worker: their tasks, credit, cancelling, and calls back to the host."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextvars import ContextVar, copy_context
+from time import monotonic
+from typing import Any, Protocol, TypeVar
+
+from dspex_protocol import (
+    CALL,
+    CANCEL,
+    FAIL,
+    ITEM,
+    NIL,
+    NOTE,
+    REPLY,
+    DSPexError,
+    Meta,
+    decode_failure,
+    decode_value,
+    encode,
+    encode_failure,
+    encode_value,
+    error,
+)
+from dspex_protocol.frame import HEADER_BYTES
+from dspex_protocol.limits import MAX_FRAME_BYTES
+
+from ..failures import redact_failure, to_failure
+from ..lms.usage import Usage
+from ..programs.programs import StoredProgram
+from ..programs.sessions import Session
+from . import failpoints
+
+T = TypeVar("T")
+
+current_call: ContextVar[RunningCall]
+
+
+class Ending(Protocol):
+    """What else there is to an answer: a turn of a session."""
+
+    def note(self) -> bytes:
+        """A frame that goes before the REPLY."""
+        ...
+
+    def commit(self) -> None:
+        """The REPLY goes now. What this raises goes in its place, and the note does not."""
+        ...
+
+
+class Kept(Protocol):
+    """What is kept of a call for those who look at it later."""
+
+    def note(self, call_id: int, outcome: str) -> bytes | None:
+        """A frame that goes before the outcome, `ok` or the code of an error."""
+        ...
+
+
+class RunningCall:
+    """One call from the supervisor while its task runs.
+
+    Attributes:
+        id: Its id on this hop.
+        meta: As it came.
+        usage: What its language models cost so far.
+        committed: It has had effects outside: an item was sent, the host was called.
+        program: The stored program that its meta named when it came.
+        session: The session that its meta named, as it was then.
+        ending: What goes with its REPLY, and not with a FAIL.
+        kept: What goes with either.
+    """
+
+    __slots__ = (
+        "_credit",
+        "_credit_came",
+        "_max_frame_bytes",
+        "_send",
+        "_seq",
+        "committed",
+        "ending",
+        "id",
+        "kept",
+        "meta",
+        "program",
+        "session",
+        "started_at",
+        "task",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        call_id: int,
+        meta: Meta,
+        send: Callable[[bytes], None],
+        max_frame_bytes: int = MAX_FRAME_BYTES,
+    ) -> None:
+        self.id = call_id
+        self.meta = meta
+        self.usage = Usage()
+        self.started_at = monotonic()
+        self.task: asyncio.Task[object] | None = None
+        credit = meta.get("credit", 0)
+        self._credit = credit if isinstance(credit, int) else 0
+        self._credit_came: asyncio.Event | None = None
+        self.committed = False
+        self.program: StoredProgram | None = None
+        self.session: Session | None = None
+        self.ending: Ending | None = None
+        self.kept: Kept | None = None
+        self._send = send
+        self._max_frame_bytes = max_frame_bytes
+        self._seq = 0
+
+    @property
+    def wants_items(self) -> bool:
+        """Whether the caller asked for a stream."""
+        return bool(self.meta.get("credit"))
+
+    async def emit(self, item: Mapping[str, object]) -> None:
+        """Send one stream element; waits until there is credit for it.
+
+        Raises:
+            DSPexError: `result_too_large`, and nothing was sent.
+        """
+        while self._credit <= 0:
+            # One event for all who wait: each of its own, and only the last would be woken.
+            if self._credit_came is None or self._credit_came.is_set():
+                self._credit_came = asyncio.Event()
+            await self._credit_came.wait()
+        frame = encode(ITEM, self.id, None, {"seq": self._seq}, encode_value(dict(item)))
+        check_size(frame, self._max_frame_bytes)
+        self._credit -= 1
+        self.committed = True
+        self._send(frame)
+        self._seq += 1
+        failpoints.passed("item.sent")
+
+    def add_credit(self, count: int) -> None:
+        """The caller takes that many more items."""
+        self._credit += count
+        if self._credit_came is not None and self._credit > 0:
+            self._credit_came.set()
+
+
+current_call = ContextVar("current_call")
+
+
+class HostCall:
+    """A call of a host function that is open, and what the host calls within it.
+
+    Attributes:
+        parent_id: The call in which it happens.
+        answer: What it will give.
+    """
+
+    __slots__ = ("_context", "_nested", "answer", "parent_id")
+
+    def __init__(self, parent_id: int) -> None:
+        self.parent_id = parent_id
+        self.answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._context = copy_context()
+        self._nested: set[asyncio.Task[Any]] = set()
+
+    def value_of(self, variable: ContextVar[T], default: T) -> T:
+        """What a context variable has where the host was called."""
+        return self._context.get(variable, default)
+
+    async def run(self, call: RunningCall, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run something for a call, with the settings that hold where the host was called.
+
+        Raises:
+            asyncio.CancelledError: also when the host's function has ended.
+        """
+        context = self._context.copy()
+        context.run(current_call.set, call)  # it is that call that calls the host from there
+        task = asyncio.get_running_loop().create_task(context.run(work), context=context)
+        self._nested.add(task)
+        try:
+            return await task
+        finally:
+            self._nested.discard(task)
+
+    def end(self) -> None:
+        """What the host has called within it ends too."""
+        for task in self._nested:
+            task.cancel()
+
+
+class CallTable:
+    """All open calls of both directions on one wire.
+
+    Attributes:
+        max_frame_bytes: What the supervisor takes in one frame, as its hello says.
+    """
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self._send = send
+        self.max_frame_bytes = MAX_FRAME_BYTES
+        self._running: dict[int, RunningCall] = {}
+        self._callbacks: dict[int, HostCall] = {}
+        self._ids = itertools.count(1)
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(self, call: RunningCall, work: Awaitable[object]) -> None:
+        """Run a call's work as a task; its outcome becomes the REPLY or FAIL."""
+        self._running[call.id] = call
+        call.task = asyncio.ensure_future(work)
+        # Not a try around the work: a task that is cancelled before its first step never
+        # enters its own code.
+        call.task.add_done_callback(lambda task: self._finish(call, task))
+
+    def cancel(self, call_id: int) -> None:
+        """Ask a call's task to stop. Unknown ids have ended already."""
+        call = self._running.get(call_id)
+        if call is not None and call.task is not None:
+            call.task.cancel()
+
+    def credit(self, call_id: int, count: int) -> None:
+        """Let a stream go on."""
+        call = self._running.get(call_id)
+        if call is not None:
+            call.add_credit(count)
+
+    async def call_host(self, function: str, args: Mapping[str, object]) -> object:
+        """Call a function of the host from within a call.
+
+        Raises:
+            DSPexError: what the host's FAIL said; `result_too_large` for too large arguments.
+            asyncio.CancelledError: when this call is cancelled; the host is told.
+        """
+        parent = current_call.get()
+        if parent.id not in self._running:
+            raise _over()
+        call_id = next(self._ids)
+        payload = encode_value({"function": function, "args": dict(args)})
+        frame = encode(CALL, call_id, "function.call", {"parent": parent.id}, payload)
+        check_size(frame, self.max_frame_bytes)
+        parent.committed = True
+        host_call = self._callbacks[call_id] = HostCall(parent.id)
+        self._send(frame)
+        failpoints.passed("callback.sent")
+        try:
+            return await host_call.answer
+        except asyncio.CancelledError:
+            self._send(encode(CANCEL, call_id, None, {}, NIL))
+            raise
+        finally:
+            self._callbacks.pop(call_id, None)
+            host_call.end()
+
+    def host_call(self, call_id: object) -> HostCall:
+        """One that is open.
+
+        Raises:
+            DSPexError: `cancelled` when it has ended.
+        """
+        found = self._callbacks.get(call_id) if isinstance(call_id, int) else None
+        if found is None:
+            raise _over()
+        return found
+
+    def host_replied(self, call_id: int, payload: bytes) -> None:
+        """The host's function returned."""
+        self._settle(call_id, payload, decode_value)
+
+    def host_failed(self, call_id: int, payload: bytes) -> None:
+        """The host's function raised, was missing, or its call was given up."""
+
+        def fail(data: bytes) -> object:
+            raise decode_failure(data)
+
+        self._settle(call_id, payload, fail)
+
+    def _settle(self, call_id: int, payload: bytes, read: Callable[[bytes], object]) -> None:
+        host_call = self._callbacks.get(call_id)
+        if host_call is None or host_call.answer.done():
+            return
+        try:
+            host_call.answer.set_result(read(payload))
+        except DSPexError as failure:
+            host_call.answer.set_exception(failure)
+
+    def _finish(self, call: RunningCall, task: asyncio.Task[object]) -> None:
+        del self._running[call.id]
+        if self._callbacks:
+            self._end_callbacks(call.id)
+        if task.cancelled():
+            self.fail(call, error("cancelled", "the call was cancelled"))
+            return
+        try:
+            reason = task.exception()
+            if reason is None:
+                self.reply(call, task.result())
+            else:
+                self.fail(call, to_failure(reason))
+        except Exception as fault:  # a fault of ours must not leave the call without an outcome
+            self.fail(call, error("internal", f"the outcome could not be told ({type(fault).__name__})"))
+
+    def _end_callbacks(self, parent_id: int) -> None:
+        """Wake what still waits for the host in a call that has ended: a thread that went on."""
+        for host_call in list(self._callbacks.values()):
+            if host_call.parent_id == parent_id and not host_call.answer.done():
+                host_call.answer.set_exception(_over())
+
+    def reply(self, call: RunningCall, result: object) -> None:
+        """End a call with a result."""
+        try:
+            frame = encode(REPLY, call.id, None, _outcome_meta(call), encode_value(result))
+            check_size(frame, self.max_frame_bytes)
+            note = self._end(call)
+        except DSPexError as refusal:
+            self.fail(call, refusal)
+            return
+        self._tell_shares(call)
+        if note is not None:
+            self._send(note)
+            failpoints.passed("checkpoint.sent")
+        self._tell(call, "ok")
+        self._send(frame)
+        failpoints.passed("reply.written")
+
+    def _tell(self, call: RunningCall, outcome: str) -> None:
+        """Say what is kept of a call, where it was wanted."""
+        note = None if call.kept is None else call.kept.note(call.id, outcome)
+        if note is not None:
+            self._send(note)
+
+    def _end(self, call: RunningCall) -> bytes | None:
+        """What goes before the REPLY, once nothing can come between."""
+        if call.ending is None:
+            return None
+        note = call.ending.note()
+        check_size(note, self.max_frame_bytes)
+        call.ending.commit()
+        return note
+
+    def fail(self, call: RunningCall, failure: DSPexError) -> None:
+        """End a call with an error."""
+        failure.maybe_executed = failure.maybe_executed or call.committed
+        redact_failure(failure)
+        self._tell_shares(call)
+        self._tell(call, failure.code)
+        self._send(encode(FAIL, call.id, None, _outcome_meta(call), encode_failure(failure)))
+
+    def _tell_shares(self, call: RunningCall) -> None:
+        """How much of what the call spent was which language model's, where the answer cannot say it."""
+        shares = call.usage.split()
+        if shares is not None:
+            frame = encode(NOTE, 0, "lm.spent", {"call": call.id}, encode_value(shares))
+            if len(frame) - HEADER_BYTES <= self.max_frame_bytes:
+                self._send(frame)
+
+
+def _over() -> DSPexError:
+    return error("cancelled", "the call in which this happens has ended")
+
+
+def check_size(frame: bytes, limit: int) -> None:
+    """Refuse a frame that the supervisor would throw away.
+
+    Raises:
+        DSPexError: `result_too_large`.
+    """
+    size = len(frame) - HEADER_BYTES
+    if size > limit:
+        raise error(
+            "result_too_large",
+            f"the result takes {size} bytes; the supervisor accepts {limit}",
+            details={"length": size, "limit": limit},
+        )
+
+
+def _outcome_meta(call: RunningCall) -> Meta:
+    meta: Meta = {"worker_ms": round((monotonic() - call.started_at) * 1000, 3)}
+    meta.update(call.usage.meta())
+    return meta
