@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import os
 import socket
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, Unpack
 
 from dspex_protocol import (
     CALL,
@@ -38,17 +35,17 @@ from dspex_protocol import (
     decode_failure,
     decode_value,
     encode,
-    encode_failure,
     encode_value,
     error,
 )
-from dspex_protocol.limits import MAX_FRAME_BYTES, PROTOCOL, VERSION
-from dspex_protocol.records import read
+from dspex_protocol.limits import MAX_FRAME_BYTES, PROTOCOL
 from dspex_protocol.states import CALL as CALL_TABLE
 from dspex_protocol.states import CallEvent, CallState, IllegalMove, move
 
 from .addresses import read_socket
+from .client_functions import ClientFunctions, calling_id
 from .link import Link
+from .offers import Offer, hello_payload
 from .replies import (
     END,
     STREAM_CREDIT,
@@ -61,22 +58,8 @@ from .replies import (
     prediction_of,
 )
 
-HostFunction = Callable[..., Any]
-"""Called with the args as keywords; plain or a coroutine function."""
-
 HELLO_TIMEOUT_S: Final = 60.0
 CONNECT_AGAIN_S: Final = 0.01
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FunctionCall:
-    """What the server asks of a host function."""
-
-    function: str
-    args: dict[str, object]
-
-
-_callback_id: ContextVar[int | None] = ContextVar("callback_id", default=None)
 
 
 class Client:
@@ -97,8 +80,7 @@ class Client:
         self._flush_due = False
         self._pending: dict[int, Pending] = {}
         self._last_id = 0
-        self._functions: dict[str, HostFunction] = {}
-        self._callbacks: dict[int, asyncio.Task[None]] = {}
+        self._functions = ClientFunctions(loop, self._send)
         self._lost: DSPexError | None = None
         self._process: asyncio.subprocess.Process | None = None
         self.welcome: dict[str, object] = {}
@@ -119,13 +101,8 @@ class Client:
         command: Sequence[str] = (),
         flags: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
-        functions: Mapping[str, HostFunction] | None = None,
-        lms: Mapping[str, object] | None = None,
-        secrets: Mapping[str, str] | None = None,
-        notes: Sequence[str] = (),
-        tenant: str | None = None,
-        tenants: Mapping[str, int] | None = None,
         stderr: int | None = None,
+        **offer: Unpack[Offer],
     ) -> AsyncGenerator[Self, None]:
         """Start a server, greet it, and end it afterwards.
 
@@ -133,13 +110,8 @@ class Client:
             command: How to start it; by default `python -m dspex_pool serve`.
             flags: Settings of the server, such as `("--workers", "4")`.
             environment: Added to this process's own.
-            functions: Host functions by name.
-            lms: Language models by name; docs/protocol.md section 7.3.
-            secrets: Values that they refer to.
-            notes: Which NOTEs are wanted.
-            tenant: On whose behalf calls are made that name nobody.
-            tenants: Weights by tenant, 1 to 100.
             stderr: Descriptor for the server's log; by default this process's own stderr.
+            offer: What the server is told of; `offers.Offer`.
         """
         argv = [*(command or (sys.executable, "-m", "dspex_pool", "serve")), *flags]
         server_in, our_out = os.pipe()
@@ -156,41 +128,19 @@ class Client:
         client = cls(our_in, our_out, asyncio.get_running_loop())
         client._process = process
         try:
-            await client.hello(
-                functions=functions or {},
-                lms=lms or {},
-                secrets=secrets or {},
-                notes=notes,
-                tenant=tenant,
-                tenants=tenants or {},
-            )
+            await client.hello(**offer)
             yield client
         finally:
             await client.aclose()
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def connect(
-        cls,
-        address: str,
-        *,
-        functions: Mapping[str, HostFunction] | None = None,
-        lms: Mapping[str, object] | None = None,
-        secrets: Mapping[str, str] | None = None,
-        notes: Sequence[str] = (),
-        tenant: str | None = None,
-        tenants: Mapping[str, int] | None = None,
-    ) -> AsyncGenerator[Self, None]:
+    async def connect(cls, address: str, **offer: Unpack[Offer]) -> AsyncGenerator[Self, None]:
         """Join the clients of a server that listens, and hang up afterwards.
 
         Args:
             address: `unix:PATH`.
-            functions: Host functions by name.
-            lms: Language models by name; they go with this client.
-            secrets: Values that they refer to.
-            notes: Which NOTEs are wanted.
-            tenant: On whose behalf calls are made that name nobody; by default this connection's.
-            tenants: Weights by tenant, 1 to 100.
+            offer: What the server is told of; `offers.Offer`.
 
         Raises:
             CallerError: `invalid_argument` for another kind of address.
@@ -200,48 +150,21 @@ class Client:
         connection = await _connect(read_socket(address, "address"))
         client = cls(connection, connection, asyncio.get_running_loop())
         try:
-            await client.hello(
-                functions=functions or {},
-                lms=lms or {},
-                secrets=secrets or {},
-                notes=notes,
-                tenant=tenant,
-                tenants=tenants or {},
-            )
+            await client.hello(**offer)
             yield client
         finally:
             await client.aclose()
 
-    async def hello(
-        self,
-        *,
-        functions: Mapping[str, HostFunction],
-        lms: Mapping[str, object],
-        secrets: Mapping[str, str],
-        notes: Sequence[str],
-        tenant: str | None = None,
-        tenants: Mapping[str, int] | None = None,
-    ) -> None:
-        """Greet the server.
+    async def hello(self, **offer: Unpack[Offer]) -> None:
+        """Greet the server, and tell it what this client offers.
 
         Raises:
             DSPexError: what its FAIL said, or `handshake_failed` when it does not answer
                 as a DSPex server.
         """
-        self._functions = dict(functions)
-        payload = {
-            "protocol": PROTOCOL,
-            "versions": [VERSION],
-            "client": "dspex-python/1",
-            "functions": sorted(functions),
-            "lms": dict(lms),
-            "secrets": dict(secrets),
-            "notes": list(notes),
-            "tenant": tenant,
-            "tenants": dict(tenants or {}),
-        }
+        self._functions.by_name = dict(offer.get("functions") or {})
         async with asyncio.timeout(HELLO_TIMEOUT_S):
-            welcome = await self.call("system.hello", payload)
+            welcome = await self.call("system.hello", hello_payload(offer))
         if not isinstance(welcome, dict) or welcome.get("protocol") != PROTOCOL:  # pyright: ignore[reportUnknownMemberType]
             raise error("handshake_failed", "what answered is no DSPex server")
         self.welcome = welcome
@@ -256,8 +179,7 @@ class Client:
         """Hang up; a server that this client started ends, and is waited for."""
         self.link.close()
         self._end(None)
-        for task in list(self._callbacks.values()):
-            task.cancel()
+        self._functions.cancel_all()
         if self._process is not None:
             await self._process.wait()
 
@@ -345,7 +267,7 @@ class Client:
         """Send a CALL; the answer is a future."""
         if self._lost is not None:
             raise self._lost
-        parent = _callback_id.get()
+        parent = calling_id()
         if parent is not None and "parent" not in meta:
             meta = meta | {"parent": parent}
         encoded = encode_value(payload)
@@ -401,11 +323,9 @@ class Client:
                 case kind if kind == ITEM:
                     self._item(envelope, payload)
                 case kind if kind == CALL:
-                    self._called(envelope, payload)
+                    self._functions.begin(envelope.id, payload)
                 case kind if kind == CANCEL:
-                    task = self._callbacks.get(envelope.id)
-                    if task is not None:
-                        task.cancel()
+                    self._functions.cancel(envelope.id)
                 case kind if kind == NOTE:
                     self.notes.append((envelope.method or "", decode_value(payload)))
                     del self.notes[:-1000]
@@ -442,35 +362,6 @@ class Client:
             raise IllegalMove(f"item {envelope.meta.get('seq')} came, {pending.next_seq} was next")
         pending.next_seq += 1
         pending.items.put_nowait(decode_value(payload))
-
-    def _called(self, envelope: Envelope, payload: bytes) -> None:
-        task = self._loop.create_task(self._run_function(envelope.id, payload))
-        self._callbacks[envelope.id] = task
-        task.add_done_callback(lambda _: self._callbacks.pop(envelope.id, None))
-
-    async def _run_function(self, call_id: int, payload: bytes) -> None:
-        """Answer one call of the server."""
-        _callback_id.set(call_id)
-        try:
-            result = encode_value(await self._apply(decode_value(payload)))
-        except DSPexError as refusal:
-            self._send(encode(FAIL, call_id, None, {}, encode_failure(refusal)))
-        except Exception as reason:  # the function's own; the task ends here and reports it
-            failure = error("function_failed", f"{type(reason).__name__}: {reason}")
-            self._send(encode(FAIL, call_id, None, {}, encode_failure(failure)))
-        else:
-            self._send(encode(REPLY, call_id, None, {}, result))
-
-    async def _apply(self, request: object) -> object:
-        wanted = read(FunctionCall, request)
-        function = self._functions.get(wanted.function)
-        if function is None:
-            raise error("unknown_function", f"there is no function {wanted.function!r}")
-        result = function(**wanted.args)
-        if inspect.isawaitable(result):
-            awaitable: Awaitable[object] = result
-            return await awaitable
-        return result
 
     def _end(self, reason: WireError | None) -> None:
         if self._lost is not None:

@@ -9,7 +9,7 @@ from random import Random
 from time import monotonic
 from typing import Final
 
-from dspex_pool.client import HostFunction
+from dspex_pool.client_functions import HostFunction
 from dspex_pool.replies import END, STREAM_CREDIT, Pending
 from tests.support.servers import PREDICT, SIM
 

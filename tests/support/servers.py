@@ -9,7 +9,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
-from dspex_pool.client import Client, HostFunction
+from dspex_pool.client import Client
+from dspex_pool.client_functions import HostFunction
 from dspex_pool.config import Config, flag_of
 from dspex_protocol import DSPexError
 

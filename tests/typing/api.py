@@ -138,3 +138,5 @@ async def client() -> None:
             assert_type(item, object)
         outcome = assert_type(await stream.result(), Outcome)
         assert_type(outcome.meta, Meta)
+    Client.start(lm={"model": "sim/example"})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    Client.connect("unix:pool", notes=[1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
