@@ -6,12 +6,14 @@ a row of `PAGES`: its file and the function that returns its text.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, cast
 
 from dspex_bridge.adapters.classes import describe_adapters
+from dspex_bridge.metrics.catalog import describe_metrics
 from dspex_bridge.modules.catalog import Catalog
 from dspex_bridge.programs.records import DSPY_VERSION
 from dspex_pool.config import describe_settings
@@ -145,6 +147,70 @@ def _adapters_lines() -> Iterator[str]:
         yield f"| `{name}` | {told['type']} | {told['doc']} |"
 
 
+_NO_METRICS: Final[Mapping[str, str]] = {
+    "normalize_text": "the option `normalize: dspy` of the metrics that compare texts",
+    "Evaluate": "not here yet: evaluations are to come with jobs",
+    "EvaluationResult": "not here yet: evaluations are to come with jobs",
+}
+"""Public names of `dspy.evaluate` that are no metrics, and where what they do is to be found."""
+
+_ASKS: Final[Mapping[object, str]] = {
+    "model": "a language model",
+    "host": "the host",
+    "parts": "what its parts ask",
+    None: "",
+}
+
+
+def metrics_page() -> str:
+    """docs/metrics.md: every metric, ours and those of the installed DSPy."""
+    return "\n".join(_metrics_lines()) + "\n"
+
+
+def _metrics_lines() -> Iterator[str]:
+    rows = describe_metrics()
+    yield "# Metrics"
+    yield ""
+    yield "How good a prediction is for an example: a spec `{metric, options}`, and a score from 0 to 1."
+    yield "This page is generated from the code and from the installed DSPy by `make docs`;"
+    yield "`system.describe` tells the same."
+    yield "Section 7.7 of [protocol.md](protocol.md) says how rows are scored, and what a score is;"
+    yield "`examples/metrics.exs` and `examples/metrics.py` show it."
+    yield ""
+    yield "*Asks* says whom a metric asks for each row; the others ask nobody."
+    for kind, title in (("dspex", "Ours"), ("dspy", f"Those of DSPy {DSPY_VERSION}")):
+        yield from ("", f"## {title}", "", "| metric | what it says | options (**required**) | asks |")
+        yield "|---|---|---|---|"
+        for row in rows:
+            if row["kind"] == kind:
+                yield f"| `{row['name']}` | {row['doc']} | {_options_cell(row)} | {_ASKS[row['asks']]} |"
+    yield ""
+    yield "`edit_distance` needs the package `rapidfuzz`, which the extra `metrics` brings."
+    yield from (
+        "",
+        "## Options",
+        "",
+        "| option | of | type | default | what it does |",
+        "|---|---|---|---|---|",
+    )
+    for (name, told), metrics in sorted(_metric_options(rows).items()):
+        yield f"| `{name}` | {', '.join(f'`{metric}`' for metric in metrics)} | {told} |"
+    yield from ("", "## Gaps, and what is elsewhere", "", "| name | why, or where |", "|---|---|")
+    for name, where in _NO_METRICS.items():
+        yield f"| `{name}` | {where} |"
+
+
+def _metric_options(rows: list[dict[str, object]]) -> dict[tuple[str, str], list[object]]:
+    """By name and by what is said of it, the metrics that have it so."""
+    found: dict[tuple[str, str], list[object]] = {}
+    for row in rows:
+        for name, told in _options(row).items():
+            empty = told["required"] or told["default"] in (None, [], {})
+            default = "" if empty else f"`{json.dumps(told['default'])}`"
+            found.setdefault((name, f"{told['type']} | {default} | {told['doc']}"), []).append(row["name"])
+    return found
+
+
 def _options(row: Mapping[str, object]) -> Mapping[str, Mapping[str, object]]:
     return cast("Mapping[str, Mapping[str, object]]", row["options"])
 
@@ -157,6 +223,7 @@ def _options_cell(row: Mapping[str, object]) -> str:
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "adapters.md": adapters_page,
     "errors.md": errors_page,
+    "metrics.md": metrics_page,
     "modules.md": modules_page,
     "settings.md": settings_page,
 }

@@ -136,6 +136,18 @@ def redact(text: str) -> str:
     return _ASSIGNED.sub(rf"\1{_HIDDEN}", _SECRETS.sub(_HIDDEN, text))
 
 
+def told_failure(failure: DSPexError) -> dict[str, object]:
+    """An error as part of a result; secrets are to be taken out before, by `redact_failure`."""
+    return {
+        "code": failure.code,
+        "message": failure.message,
+        "retryable": failure.retryable,
+        "maybe_executed": failure.maybe_executed,
+        "retry_after_ms": failure.retry_after_ms,
+        "details": failure.details,
+    }
+
+
 def redact_failure(failure: DSPexError) -> None:
     """Take secrets out of an error that is about to leave this process.
 

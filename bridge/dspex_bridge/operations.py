@@ -26,6 +26,8 @@ from .graphs.operation import DescribeGraph, describe_graph
 from .host_functions import HostFunctions
 from .lms.lms import LanguageModels
 from .lms.operations import LM_OPERATIONS
+from .metrics.catalog import describe_metrics
+from .metrics.operation import SCORE
 from .modules.part_calls import PredictPart, predict_part
 from .predicting import Predict, predict
 from .programs.documents import dump_document
@@ -189,6 +191,7 @@ def _describe_system(worker: Worker, call: RunningCall, nothing: Nothing) -> obj
         "methods": describe_operations(worker.operations),
         "modules": worker.programs.builder.catalog.describe(),
         "adapters": describe_adapters(),
+        "metrics": describe_metrics(),
         "types": describe_types(),
         "errors": {
             code: {"fault": str(info.fault), "retryable": info.retryable, "meaning": info.meaning}
@@ -249,7 +252,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
             parameters=Nothing,
             run=_describe_system,
             inline=True,
-            doc="Methods, modules, adapters, types and errors, as data.",
+            doc="Methods, modules, adapters, metrics, types and errors, as data.",
         ),
         Operation(
             method="worker.configure",
@@ -346,6 +349,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
             doc="A signature in full, with JSON schemas and the prompts that an adapter would send.",
         ),
         CHECK_CODE,
+        SCORE,
         *LM_OPERATIONS,
     )
 }

@@ -24,6 +24,9 @@ from tests.protocol.notation import read_bytes, vectors
 from tests.support.database_servers import RedisServer, free_port
 from tests.support.fakes import Client, Frame, Room, body_of, record_of
 from tests.support.hops import worker_here
+from tests.support.metrics import failure as metric_failure
+from tests.support.metrics import row as metric_row
+from tests.support.metrics import spec as metric_spec
 from tests.support.proxy import Fault, Proxy, Trouble
 from tests.support.servers import serving
 
@@ -32,6 +35,10 @@ from dspex_bridge.code.sandbox import Lacking
 from dspex_bridge.failures import to_failure
 from dspex_bridge.host_functions import HostFunctions
 from dspex_bridge.lms.lms import LanguageModels
+from dspex_bridge.metrics.metric import Asking
+from dspex_bridge.metrics.rows import Row
+from dspex_bridge.metrics.scores import Score
+from dspex_bridge.metrics.scoring import Scoring
 from dspex_bridge.programs.upgrades import SCHEMA
 from dspex_bridge.worker import zygote
 from dspex_pool.client import Client as PoolClient
@@ -539,6 +546,24 @@ _RAISED: Final[Mapping[str, BaseException]] = {
 @provokes(*_RAISED)
 def _raised(code: str) -> DSPexError | None:
     return crossed(to_failure(_RAISED[code]))
+
+
+@provokes("metric_failed")
+def _metric_failed(code: str) -> DSPexError | None:
+    return crossed(metric_failure(metric_spec("exact_match", field="reply"), {}, {"answer": "a"}))
+
+
+@provokes("metric_timeout")
+def _metric_timeout(code: str) -> DSPexError | None:
+    async def ask(row: Row) -> Score:
+        await asyncio.sleep(60)
+        return Score(score=1.0)
+
+    async def run() -> None:
+        silent = Asking("host", ask, asks_models=False)
+        await Scoring(asyncio.to_thread).within(silent, metric_row({}, {}), 0.01)
+
+    return crossed(raised(lambda: asyncio.run(run())))
 
 
 @provokes("not_permitted")
