@@ -24,6 +24,7 @@ from .adapters.prompts import prompts_of
 from .code.operation import CHECK_CODE
 from .graphs.operation import DescribeGraph, describe_graph
 from .host_functions import HostFunctions
+from .lms.lms import DEFAULT as DEFAULT_LM
 from .lms.lms import LanguageModels
 from .lms.operations import LM_OPERATIONS
 from .metrics.catalog import describe_metrics
@@ -89,6 +90,9 @@ class Describe:
     spec: Annotated[Spec | None, Doc("of a program, instead; or meta names one")] = None
     state: Annotated[object, Doc("map of predictor to the parts that are to be another way")] = None
     adapter: Adapter = None
+    lm: Annotated[str, Doc("the LM that is to be asked, as in program.predict; nobody is asked")] | None = (
+        None
+    )
     inputs: Annotated[dict[str, object], Doc("to be put into the prompts; any of the inputs")] = field(
         default_factory=dict[str, object]
     )
@@ -162,14 +166,14 @@ def _forget_session(worker: Worker, call: RunningCall, nothing: Nothing) -> None
     worker.sessions.forget(call.meta)
 
 
-def _describe_signature(worker: Worker, call: RunningCall, what: Describe) -> object:
-    stored = worker.programs.named(call.meta)
+async def _describe_signature(worker: Worker, call: RunningCall, what: Describe) -> object:
+    stored = call.program
     if [what.signature, what.spec, stored].count(None) != 2:
         raise refusal(
             "signature", "a signature, or a spec, or a stored program in meta", "none of them, or several"
         )
     described = None if what.signature is None else describe_signature(what.signature)
-    if described is not None and what.adapter is None and what.state is None and not what.inputs:
+    if described is not None and what.adapter is what.lm is what.state is None and not what.inputs:
         return described
     if stored is not None:
         program = worker.programs.builder.revise(stored.live(), None, what.state)
@@ -177,7 +181,21 @@ def _describe_signature(worker: Worker, call: RunningCall, what: Describe) -> ob
         spec = what.spec or Spec(module="Predict", signature=what.signature)
         program = worker.programs.builder.build(spec, what.state)
     described = described or describe_signature(program.template.spec["signature"])
-    return {**described, "prompts": prompts_of(program, _writer(worker, program, what), what.inputs)}
+    lms = {name: _asked(worker, program, name, what.lm) for name, _ in program.module.named_predictors()}
+    prompts = await prompts_of(
+        program, _writer(worker, program, what), lms.__getitem__, what.inputs, worker.threads
+    )
+    return {**described, "prompts": prompts}
+
+
+def _asked(worker: Worker, program: LiveProgram, predictor: str, wanted: str | None) -> dspy.LM | None:
+    """Whom a predictor would ask; None where none is named and none configured as the default."""
+    own = program.lms.get(predictor)
+    if own is not None:
+        return worker.lms.get(own, f"state.{predictor}.lm")
+    if wanted is None and DEFAULT_LM not in worker.lms.configs:
+        return None
+    return worker.lms.get(wanted)
 
 
 def _writer(worker: Worker, program: LiveProgram, what: Describe) -> dspy.Adapter:
@@ -345,7 +363,6 @@ OPERATIONS: Final[dict[str, Operation]] = {
             method="signature.describe",
             parameters=Describe,
             run=_describe_signature,
-            inline=True,
             doc="A signature in full, with JSON schemas and the prompts that an adapter would send.",
         ),
         CHECK_CODE,

@@ -37,6 +37,9 @@ class ChatLM(CountingLM):
     Args:
         endpoint: Where its requests go.
         known: DSPy's own LM of that model.
+
+    Attributes:
+        dialect: How its server is spoken to.
     """
 
     def __init__(self, model: str, endpoint: ChatEndpoint, known: CountingLM, **kwargs: Any) -> None:
@@ -49,6 +52,7 @@ class ChatLM(CountingLM):
             **kwargs,
         )
         self._endpoint = endpoint
+        self.dialect = endpoint.dialect
         self._known = known
 
     def __call__(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:

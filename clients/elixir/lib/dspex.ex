@@ -309,8 +309,6 @@ defmodule DSPex do
     with {:ok, inputs} <- inputs(inputs), {:ok, payload, meta} <- target(program) do
       events = if options[:events], do: %{"events" => Enum.map(options.events, &to_string/1)}, else: %{}
       extra = Choices.to_wire(options)
-      names = for key <- [:lm, :retriever], name = options[key], do: {to_string(key), to_string(name)}
-      extra = Map.merge(extra, Map.new(names))
       extra = if options[:trace], do: Map.put(extra, "trace", true), else: extra
       extra = if is_map_key(options, :history), do: Map.put(extra, "history", options.history), else: extra
       config = if options[:config], do: %{"config" => Map.new(options.config)}, else: %{}
@@ -552,7 +550,7 @@ defmodule DSPex do
   @doc """
   Checks a signature; returns it in full, with its JSON schema.
 
-  With one of these options it has `"prompts"` too, as `prompts/3` returns them: `adapter:`,
+  With one of these options it has `"prompts"` too, as `prompts/3` returns them: `adapter:`, `lm:`,
   `inputs:`, and `state:`, as in `create/3`, with instructions and demos to try.
   """
   @spec describe_signature(t(), DSPex.Signature.source(), options()) :: result(map())
@@ -567,12 +565,14 @@ defmodule DSPex do
     do: Error.bang(describe_signature(dspex, signature, options))
 
   @doc """
-  What a program would say to its language model: a list of maps with `"predictor"` and
-  `"messages"`. Nobody is asked.
+  What a program would ask of its language model: a list of maps with `"predictor"` and
+  `"messages"`, and where there are any `"tools"`, `"tool_choice"`, `"parallel_tool_calls"`,
+  `"response_format"`, and `"config"` with the rest of the request. Nobody is asked.
 
-  The program is a spec, or a stored one. Options: `adapter:`, else that of the program;
-  `inputs:`, of which any may be missing, their names stand in braces then; `state:`, as in
-  `create/3`, with what it is to have learned.
+  The program is a spec, or a stored one. Options: `adapter:`, else that of the program; `lm:`,
+  the model it is for, else the default one: what it can do decides whether tools are offered by
+  name or told in words; `inputs:`, of which any may be missing, their names stand in braces then;
+  `state:`, as in `create/3`, with what it is to have learned.
 
       {:ok, [prompt]} = DSPex.prompts(MyApp.DSPex, {"Predict", "question -> answer"}, adapter: :json)
       for message <- prompt["messages"], do: IO.puts(message["content"])
@@ -589,7 +589,7 @@ defmodule DSPex do
   def prompts!(dspex, program, options \\ []), do: Error.bang(prompts(dspex, program, options))
 
   defp describe_prompts(dspex, payload, meta, options) do
-    with {:ok, options} <- Options.call(options, [:adapter, :inputs, :state]),
+    with {:ok, options} <- Options.call(options, [:adapter, :lm, :inputs, :state]),
          {:ok, inputs} <- inputs(options[:inputs] || %{}),
          {:ok, state} <- learned(options),
          payload = payload |> Map.merge(Choices.to_wire(options)) |> Map.merge(state),

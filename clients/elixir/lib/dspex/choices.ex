@@ -72,7 +72,9 @@ defmodule DSPex.Choices do
   # Those of checked options that are there, as they cross the wire.
   @spec to_wire(map()) :: map()
   def to_wire(options) do
-    for {key, read} <- [adapter: &adapter/1, on_violation: &on_violation/1],
+    readers = [adapter: &adapter/1, lm: &name/1, on_violation: &on_violation/1, retriever: &name/1]
+
+    for {key, read} <- readers,
         value = options[key],
         {:ok, wire} = read.(value),
         into: %{},

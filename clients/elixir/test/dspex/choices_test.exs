@@ -58,6 +58,7 @@ defmodule DSPex.ChoicesTest do
     assert mistake(DSPex.predict(name, spec, %{a: 1}, on_violation: {:retry, 0})) == "on_violation"
     assert mistake(DSPex.prompts(name, spec, adapter: 3)) == "adapter"
     assert mistake(DSPex.prompts(name, spec, inputs: 3)) == "inputs"
+    assert mistake(DSPex.prompts(name, spec, lm: "")) == "lm"
     assert mistake(DSPex.describe_signature(name, "a -> b", state: [self: [demo: []]])) == "state.self.demo"
   end
 
@@ -66,10 +67,12 @@ defmodule DSPex.ChoicesTest do
     answering(name, %{"prompts" => prompts})
     assert {:ok, %{"prompts" => ^prompts}} = DSPex.describe_signature(name, "question -> answer")
     assert asked() == {"signature.describe", %{}, %{"signature" => "question -> answer"}}
-    options = [adapter: :json, inputs: [question: "Why?"], state: [self: [instructions: "Be brief."]]]
+    state = [self: [instructions: "Be brief."]]
+    options = [adapter: :json, lm: :small, inputs: [question: "Why?"], state: state]
 
     more = %{
       "adapter" => "json",
+      "lm" => "small",
       "inputs" => %{"question" => "Why?"},
       "state" => %{"self" => %{"instructions" => "Be brief."}}
     }

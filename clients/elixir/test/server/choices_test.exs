@@ -17,8 +17,18 @@ defmodule DSPex.ChoicesServerTest do
       DSPex,
       name: name,
       command: OptionParser.split(System.fetch_env!("DSPEX_COMMAND")),
-      lms: %{default: "sim/default", hasty: "host/hasty", stubborn: "host/stubborn"},
-      functions: %{"hasty" => &hasty/1, "stubborn" => fn _asked -> answer(11) end},
+      lms: %{
+        default: "sim/default",
+        hasty: "host/hasty",
+        stubborn: "host/stubborn",
+        able: %{model: "openai/gpt-4o-mini", api_base: "http://127.0.0.1:9/v1", api_key_secret: "key"}
+      },
+      secrets: %{"key" => "sk-0123456789"},
+      functions: %{
+        "hasty" => &hasty/1,
+        "stubborn" => fn _asked -> answer(11) end,
+        "weather" => fn %{"city" => city} -> "rain in #{city}" end
+      },
       timeout: 60_000
     })
 
@@ -125,5 +135,18 @@ defmodule DSPex.ChoicesServerTest do
 
     assert system =~ "Be brief."
     assert last["content"] =~ "{question}"
+  end
+
+  test "prompts are told with the functions and the schema that a model gets", %{dspex: dspex} do
+    weather = %{name: "weather", desc: "Tells the weather.", args: %{city: %{"type" => "string"}}}
+    agent = {:re_act_v2, "question -> answer", tools: [weather]}
+    assert [prompt] = DSPex.prompts!(dspex, agent, adapter: :json, lm: :able)
+    names = for %{"function" => function} <- prompt["tools"], do: function["name"]
+    assert {prompt["predictor"], names} == {"react", ["weather", "submit"]}
+    assert [told] = DSPex.prompts!(dspex, {:predict, "question -> n: int"}, adapter: :json, lm: :able)
+    schema = told["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["n"]["type"] == "integer"
+    assert [plain] = DSPex.prompts!(dspex, agent, adapter: :json)
+    refute is_map_key(plain, "tools")
   end
 end
