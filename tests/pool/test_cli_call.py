@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from tests.support.servers import serving
 
-from dspex_pool.cli.call import PREDICT, Request, perform, read_request, run
+from dspex_pool.cli.call import PREDICT, Request, TokenPrinter, perform, read_request, run
 from dspex_pool.cli.exits import BAD_ARGUMENTS, CALL_FAILED, NO_SERVER, OK
 from dspex_pool.client import Client
 from dspex_protocol import DSPexError
@@ -204,6 +204,15 @@ async def test_streamed_tokens_make_the_same_text(client: Client, capsys: pytest
     whole = json.loads(capsys.readouterr().out)["result"]["$prediction"]["fields"]["answer"]
     assert OK == await perform(client, read_request([*words, "--stream"]))
     assert f"answer: {whole}\n" == capsys.readouterr().out
+
+
+def test_of_several_completions_each_has_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first as where there is one; the others with their number."""
+    printer = TokenPrinter()
+    for text, more in (("Yes", {}), (".", {}), ("No.", {"completion": 1})):
+        printer.show({"type": "token", "field": "answer", "text": text, "predictor": "self", **more})
+    printer.end()
+    assert "answer: Yes.\nanswer (1): No.\n" == capsys.readouterr().out
 
 
 @on_module_loop

@@ -86,7 +86,7 @@ def answer_of(output: Any, finish_reason: str | None) -> dict[str, object]:
     """One answer, of one of the outputs that DSPy's LMs give: a text, or a map of its parts."""
     parts: Mapping[str, Any] = output if isinstance(output, dict) else {"text": output}
     message: dict[str, object] = {"role": "assistant", "content": parts.get("text")}
-    calls = [_wanted(call) for call in parts.get("tool_calls") or ()]
+    calls = [wanted_call(call) for call in parts.get("tool_calls") or ()]
     if calls:
         message["tool_calls"] = calls
     answer: dict[str, object] = {"message": message}
@@ -164,8 +164,12 @@ def _tool(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _wanted(call: Any) -> dict[str, object]:
-    # Maps of DSPy's own, or objects of LiteLLM: both are asked alike.
+def wanted_call(call: Any) -> dict[str, object]:
+    """A call of a tool as answers and streams have it.
+
+    Args:
+        call: A map of DSPy's own, or an object of LiteLLM: both are asked alike.
+    """
     function = _get(call, "function")
     return {
         "id": _get(call, "id") or "",

@@ -81,7 +81,7 @@ class Try:
 
 
 async def generate(worker: Worker, call: RunningCall, what: Generate) -> object:
-    """A prompt to completions; with credit, the first is streamed."""
+    """A prompt to completions; with credit, as a stream."""
     system = [] if what.system is None else [{"role": "system", "content": what.system}]
     messages = [*system, {"role": "user", "content": what.prompt}]
     answers = await _ask(worker.lms.get(what.lm), call, messages, what.config)
@@ -92,7 +92,7 @@ async def generate(worker: Worker, call: RunningCall, what: Generate) -> object:
 
 
 async def chat(worker: Worker, call: RunningCall, what: Chat) -> object:
-    """A conversation to answers, which may be calls of tools; with credit, the first is streamed."""
+    """A conversation to answers, which may be calls of tools; with credit, as a stream."""
     messages = messages_for_dspy(what.messages)
     lm = worker.lms.get(what.lm)
     answers = await _ask(lm, call, messages, what.config, tools_for_dspy(what.tools))

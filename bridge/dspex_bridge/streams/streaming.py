@@ -38,7 +38,7 @@ async def run_streaming(
 ) -> dspy.Prediction:
     """Run a program and send items while it runs.
 
-    Cancelling ends the LM's request as well. Of several completions the first is streamed.
+    Cancelling ends the LM's request as well.
 
     Args:
         program: Called with `acall`, or in a thread where it has no async form.

@@ -20,8 +20,10 @@ from dspy.utils.callback import BaseCallback
 from dspex_protocol import DSPexError
 
 from ..failures import to_failure
+from ..lms.conversation import wanted_call
+from ..lms.growing_calls import GrowingCalls
 from ..values.values import to_wire
-from ..worker.mailbox import Item, Mailbox
+from ..worker.mailbox import Item, Mailbox, part_of
 from .fieldtext import FieldText, JSONReader, Reader
 from .fieldvalues import AnswerValues, FieldValue, SectionValues
 
@@ -48,20 +50,36 @@ def label(program: dspy.Module) -> None:
 
 
 @dataclass(slots=True)
+class _Completion:
+    """One of the answers of a run: what of its fields has been sent."""
+
+    number: int
+    sent: dict[str, str]
+    open: set[str]  # text fields that are not complete
+    reader: Reader | None = None
+    sections: SectionValues | None = None
+    answer: AnswerValues | None = None
+    calls: GrowingCalls = field(default_factory=GrowingCalls)
+    called: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
+    values: dict[str, object] = field(default_factory=dict[str, object])
+    fed: int = 0  # characters since the last value
+    ended: bool = False
+
+
+@dataclass(slots=True)
 class _Run:
-    """One run of a predictor: what of its fields has been sent."""
+    """One run of a predictor."""
 
     name: str | None
     texts: list[str]
     types: Mapping[str, Any]
     number: int = 0
-    reader: Reader | None = None
-    sections: SectionValues | None = None
-    answer: AnswerValues | None = None
-    sent: dict[str, str] = field(default_factory=dict[str, str])
-    open: set[str] = field(default_factory=set[str])  # text fields that are not complete
-    values: dict[str, object] = field(default_factory=dict[str, object])
-    fed: int = 0  # characters since the last value
+    completions: list[_Completion] = field(default_factory=list[_Completion])
+
+    @property
+    def calls_field(self) -> str | None:
+        """The field with the calls that a model wants, where its type is just that."""
+        return next((name for name, kind in self.types.items() if kind is dspy.ToolCalls), None)
 
 
 _run: ContextVar[_Run | None] = ContextVar("dspex_streamed_run", default=None)
@@ -93,14 +111,18 @@ class Watcher(BaseCallback):
         """
         self._mailbox.refuse()
         run = _run.get()
-        if run is None or run.reader is None:
+        if run is None or self._reader is None:
             return
         choice = chunk.choices[0]
+        completion = self._completion(run, choice.index)
         if choice.delta.content:
-            self._feed(run, choice.delta.content)
+            self._feed(run, completion, choice.delta.content)
+        self._take_calls(run, completion, completion.calls.feed(getattr(choice.delta, "tool_calls", None)))
         if choice.finish_reason:
-            self._pass_on(run, run.reader.close())
-            run.reader = None
+            completion.ended = True
+            assert completion.reader is not None
+            self._pass_on(run, completion, completion.reader.close())
+            self._take_calls(run, completion, completion.calls.close())
         await self._mailbox.room()
 
     def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
@@ -184,65 +206,92 @@ class Watcher(BaseCallback):
         """Nothing of it has been sent."""
         self._runs[run.name] += 1
         run.number = self._runs[run.name]
-        run.sent, run.open = dict.fromkeys(run.texts, ""), set(run.texts)
-        run.values, run.fed = {}, 0
+        run.completions = []
+
+    def _completion(self, run: _Run, index: int) -> _Completion:
+        """LiteLLM numbers the answers of a request; of DSPy's own client each is a request, and the first."""
+        while index < len(run.completions) and run.completions[index].ended:
+            index += 1
+        while index >= len(run.completions):
+            run.completions.append(self._new_completion(run))
+        return run.completions[index]
+
+    def _new_completion(self, run: _Run) -> _Completion:
+        texts = run.texts
+        completion = _Completion(len(run.completions), dict.fromkeys(texts, ""), set(texts))
         if self._reader is not None:
-            self._give_readers(run, self._reader)
+            in_one = self._reader is JSONReader
+            completion.reader = self._reader([*texts, *(() if in_one else run.types)])
+            if run.types and in_one:
+                completion.answer = AnswerValues(run.types)
+            elif run.types:
+                completion.sections = SectionValues(run.types)
+        return completion
 
-    def _give_readers(self, run: _Run, reader: ReaderClass) -> None:
-        in_one = reader is JSONReader
-        run.reader = reader([*run.texts, *(() if in_one else run.types)])
-        if run.types and in_one:
-            run.answer = AnswerValues(run.types)
-        elif run.types:
-            run.sections = SectionValues(run.types)
+    def _feed(self, run: _Run, completion: _Completion, piece: str) -> None:
+        assert completion.reader is not None
+        completion.fed += len(piece)
+        self._pass_on(run, completion, completion.reader.feed(piece))
+        if completion.answer is not None:
+            self._give_values(run, completion, completion.answer.feed(piece))
 
-    def _feed(self, run: _Run, piece: str) -> None:
-        assert run.reader is not None
-        run.fed += len(piece)
-        self._pass_on(run, run.reader.feed(piece))
-        if run.answer is not None:
-            self._give_values(run, run.answer.feed(piece))
+    def _take_calls(self, run: _Run, completion: _Completion, calls: list[dict[str, Any]]) -> None:
+        """Calls by the provider's own means: the value of a field, though no text has it."""
+        name = run.calls_field
+        if name is None:
+            return
+        for call in calls:
+            completion.called.append(wanted_call(call))
+            completion.fed += len(call["function"]["arguments"])
+            value = dspy.ToolCalls.from_dict_list(completion.called)
+            self._give_value(run, completion, FieldValue(name, value), last=False)
 
     def _complete(self, run: _Run, outputs: Any) -> None:
         """Send what is missing of the fields' final text, and the final values."""
-        for name in [name for name in run.texts if name in run.open]:
-            final = getattr(outputs, name, None)
+        for number in range(len(getattr(outputs, "completions", None) or [outputs])):
+            if number == len(run.completions):
+                run.completions.append(self._new_completion(run))
+            self._finish(run, run.completions[number], outputs)
+
+    def _finish(self, run: _Run, completion: _Completion, outputs: Any) -> None:
+        for name in [name for name in run.texts if name in completion.open]:
+            final = _final(outputs, completion.number, name)
             text = str(getattr(final, "content", final)) if final is not None else ""
-            sent = run.sent[name]
+            sent = completion.sent[name]
             # Where they differ (a text mended by the parser), the REPLY is what counts.
             rest = text[len(sent) :] if text.startswith(sent) else ""
-            self._pass_on(run, [FieldText(name, rest, True)])
+            self._pass_on(run, completion, [FieldText(name, rest, True)])
         for name in run.types:
-            self._give_value(run, FieldValue(name, getattr(outputs, name, None)), last=True)
+            final = FieldValue(name, _final(outputs, completion.number, name))
+            self._give_value(run, completion, final, last=True)
 
-    def _pass_on(self, run: _Run, texts: list[FieldText]) -> None:
+    def _pass_on(self, run: _Run, completion: _Completion, texts: list[FieldText]) -> None:
         for part in texts:
             if part.field in run.types:
-                assert run.sections is not None
-                self._give_values(run, run.sections.feed(part))
+                assert completion.sections is not None
+                self._give_values(run, completion, completion.sections.feed(part))
                 continue
-            run.sent[part.field] += part.text
+            completion.sent[part.field] += part.text
             if part.last:
-                run.open.discard(part.field)
+                completion.open.discard(part.field)
             if part.text or part.last:
-                item = _item("token", run, part.field, part.last, text=part.text)
+                item = _item("token", run, completion, part.field, part.last, text=part.text)
                 self._on_loop(self._mailbox.put_token, item)
 
-    def _give_values(self, run: _Run, values: list[FieldValue]) -> None:
+    def _give_values(self, run: _Run, completion: _Completion, values: list[FieldValue]) -> None:
         for value in values:
-            self._give_value(run, value, last=False)
+            self._give_value(run, completion, value, last=False)
 
-    def _give_value(self, run: _Run, given: FieldValue, *, last: bool) -> None:
+    def _give_value(self, run: _Run, completion: _Completion, given: FieldValue, *, last: bool) -> None:
         try:
             value = to_wire(given.value)
         except DSPexError:  # the REPLY will say so
             return
-        if last or given.field not in run.values or run.values[given.field] != value:
-            run.values[given.field] = value
-            item = _item("value", run, given.field, last, value=value)
-            self._on_loop(self._mailbox.put_value, item, run.fed)
-            run.fed = 0
+        if last or given.field not in completion.values or completion.values[given.field] != value:
+            completion.values[given.field] = value
+            item = _item("value", run, completion, given.field, last, value=value)
+            self._on_loop(self._mailbox.put_value, item, completion.fed)
+            completion.fed = 0
 
     def _on_loop(self, put: Callable[..., None], *arguments: object) -> None:
         """Programs without an async form run in threads, and so do their callbacks."""
@@ -260,9 +309,17 @@ def _status(stage: str, event: str, name: str, message: str) -> Item:
     return {"type": "status", "message": message, "stage": stage, "event": event, "name": name}
 
 
-def _item(kind: str, run: _Run, name: str, last: bool, **content: object) -> Item:
-    where = {"field": name, "predictor": run.name, "run": run.number}
+def _item(kind: str, run: _Run, completion: _Completion, name: str, last: bool, **content: object) -> Item:
+    where = {"field": name, "predictor": run.name, "run": run.number, **part_of(completion.number)}
     return {"type": kind, **where, **content, "last": last}
+
+
+def _final(outputs: Any, completion: int, name: str) -> Any:
+    """What a field has in the end."""
+    if completion == 0:
+        return getattr(outputs, name, None)
+    values: Any = dict(outputs.completions.items()).get(name, ())
+    return values[completion] if completion < len(values) else None
 
 
 def _arguments(inputs: Mapping[str, Any]) -> object:

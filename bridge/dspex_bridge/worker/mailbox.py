@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+_EVENTS: Final = ("tool", "tool_call")
+
 Item: TypeAlias = dict[str, object]
 """What docs/protocol.md section 7.2 calls an item."""
 
@@ -21,7 +23,12 @@ MAX_WAITING_STATUS: Final = 256
 """Status items that may wait; later ones are dropped, since they only inform."""
 
 MAX_WAITING_EVENTS: Final = 1_024
-"""Tool events that may wait; beyond it the LM's answer is not read on."""
+"""Events of tools that may wait; beyond it the LM's answer is not read on."""
+
+
+def part_of(completion: int) -> Item:
+    """What an item has of one of several completions, counted from 0: nothing for the first."""
+    return {"completion": completion} if completion else {}
 
 
 class HaltedError(BaseException):
@@ -79,7 +86,7 @@ class Mailbox:
             del self._open[waiting.key]
 
     def put_event(self, item: Item, characters: int) -> None:
-        """Add a tool event."""
+        """Add an event of a tool."""
         self._events += 1
         waiting = _Waiting(item)
         self._waiting.append(waiting)
@@ -140,7 +147,7 @@ class Mailbox:
                 return
 
     def _slot(self, item: Item) -> _Waiting:
-        key = (item["type"], item["predictor"], item["run"], item["field"])
+        key = (item["type"], item["predictor"], item["run"], item["field"], item.get("completion"))
         waiting = self._open.get(key)
         if waiting is None:
             waiting = self._open[key] = _Waiting(item, key=key)
@@ -158,6 +165,6 @@ class Mailbox:
             del self._open[waiting.key]
         self._characters -= waiting.characters
         self._status -= waiting.item["type"] == "status"
-        self._events -= waiting.item["type"] == "tool"
+        self._events -= waiting.item["type"] in _EVENTS
         self._emptied.set()
         return waiting.item

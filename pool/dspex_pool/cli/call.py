@@ -165,6 +165,8 @@ async def _stream(client: Client, request: Request) -> tuple[frozenset[str], Out
 class TokenPrinter:
     """Prints the items of a stream for a person: tokens without a break, a line for each field.
 
+    Of several completions, those after the first are numbered.
+
     Status items are for programs; among tokens they would tear the text apart.
 
     Attributes:
@@ -173,14 +175,13 @@ class TokenPrinter:
 
     def __init__(self) -> None:
         self.fields: list[str] = []
-        self._open: tuple[object, str] | None = None
+        self._open: tuple[object, object, str] | None = None
 
     def show(self, item: object) -> None:
         """Print one item."""
         match item:
             case {"type": "token", "field": str(name), "text": str(text)}:
-                predictor = cast("dict[str, object]", item).get("predictor")
-                self._enter(predictor, name)
+                self._enter(cast("dict[str, object]", item), name)
                 print(plain(text), end="", flush=True)
             case {"type": "status", "event": "retry", "message": str(message)}:
                 self.end()
@@ -197,12 +198,13 @@ class TokenPrinter:
             print(flush=True)
             self._open = None
 
-    def _enter(self, predictor: object, name: str) -> None:
-        if self._open != (predictor, name):
+    def _enter(self, item: dict[str, object], name: str) -> None:
+        completion = item.get("completion", 0)
+        if self._open != (item.get("predictor"), completion, name):
             self.end()
-            self._open = (predictor, name)
+            self._open = (item.get("predictor"), completion, name)
             self.fields.append(name)
-            print(f"{plain(name)}: ", end="")
+            print(f"{plain(name)} ({completion}): " if completion else f"{plain(name)}: ", end="")
 
 
 def _print_outcome(outcome: Outcome, streamed: frozenset[str], *, as_json: bool) -> None:

@@ -202,6 +202,25 @@ async def test_text_is_streamed_as_it_comes(way: str, served: str) -> None:
     assert "".join(item["text"] for item in items) == reply["completions"][0]
 
 
+@pytest.mark.parametrize("way", ["sim", "http"])
+async def test_calls_of_tools_and_every_answer_are_streamed(way: str, served: str) -> None:
+    """Each call once, whole, as the reply has it; of all answers but the first with their number."""
+    asked = Asked(default=LMConfig(model="sim/x") if way == "sim" else over_http(served))
+    chat = {"messages": [{"role": "user", "content": "How much?"}], "config": {"n": 2, "temperature": 1.0}}
+    reply = await asked.ask("lm.chat", credit=1_000, tools=[ADD], **chat)
+    items: list[Any] = [decode_value(frame.payload) for frame in asked.items]
+    calls = [item for item in items if item["type"] == "tool_call"]
+    for number, answer in enumerate(reply["answers"]):
+        streamed = [call for call in calls if call.get("completion", 0) == number]
+        (wanted,) = answer["message"]["tool_calls"]
+        assert [{"type": "tool_call", **wanted, **({"completion": number} if number else {})}] == streamed
+    asked.items.clear()
+    reply = await asked.ask("lm.generate", credit=1_000, prompt="Tell.", config=chat["config"])
+    items = [decode_value(frame.payload) for frame in asked.items]
+    texts = ["".join(item["text"] for item in items if item.get("completion", 0) == at) for at in (0, 1)]
+    assert reply["completions"] == texts
+
+
 @pytest.mark.parametrize(
     ("method", "payload", "field"),
     [

@@ -175,8 +175,8 @@ async def test_every_tool_is_told() -> None:
 
 
 @pytest.mark.asyncio
-async def test_of_several_completions_the_first_is_streamed() -> None:
-    """DSPy's pieces do not say which completion they are of; each field comes and ends once."""
+async def test_each_of_several_completions_is_streamed() -> None:
+    """DSPy's pieces do not say which completion they are of: each item but the first one's does."""
 
     class Several(dspy.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -190,7 +190,11 @@ async def test_of_several_completions_the_first_is_streamed() -> None:
     prediction, items = await streamed(Several(), lm)
     completions: Any = prediction.completions
     assert ["first", "second"] == completions.answer
-    assert "first" == prediction.answer == text_of(items, "answer")
+    for number, text in enumerate(completions.answer):
+        of_it = [item for item in items if item["type"] == "token" and item.get("completion", 0) == number]
+        assert text == text_of(of_it, "answer")
+        assert [True] == [item["last"] for item in of_it if item["last"]]
+        assert all(("completion" in item) is (number > 0) for item in of_it)
 
 
 @pytest.mark.asyncio

@@ -47,7 +47,7 @@ defmodule DSPex.LM do
   """
 
   alias DSPex.{Call, Error, Options, Token}
-  alias DSPex.LM.{Answer, Embeddings, Trial}
+  alias DSPex.LM.{Answer, Embeddings, Trial, ToolCall}
 
   @asking [:config, :lm]
   @credit 64
@@ -78,8 +78,8 @@ defmodule DSPex.LM do
   A lazy stream of a completion: `DSPex.Token` with the `field` `"text"` or `"reasoning"` as
   they come, and the whole `DSPex.LM.Answer` as last element.
 
-  Takes a prompt, or the messages of a conversation; then also `tools:`, of which calls come
-  with the answer. Halting it cancels the request; a failure raises `DSPex.Error`.
+  Takes a prompt, or the messages of a conversation; then also `tools:`, of which calls come one
+  by one as `DSPex.LM.ToolCall`. Halting it cancels the request; a failure raises `DSPex.Error`.
   """
   @spec stream(DSPex.t(), String.t() | [message()], keyword()) :: Enumerable.t()
   def stream(dspex, prompt_or_messages, options \\ []) do
@@ -266,7 +266,7 @@ defmodule DSPex.LM do
 
   defp next(call) do
     case Call.next(call) do
-      {:item, item, call} -> {[token(item)], Call.renew(call)}
+      {:item, item, call} -> {[element(item)], Call.renew(call)}
       {:ok, value, meta} -> {[Error.bang(Answer.from_wire(value, meta))], :done}
       {:error, error} -> raise error
     end
@@ -276,9 +276,19 @@ defmodule DSPex.LM do
   defp close(:done), do: :ok
   defp close(call), do: Call.abandon(call)
 
-  defp token(%{"type" => "token", "text" => text} = item) when is_binary(text),
-    do: %Token{text: text, field: item["field"], last?: item["last"] == true}
+  defp element(%{"type" => "token", "text" => text} = item) when is_binary(text),
+    do: %Token{
+      text: text,
+      field: item["field"],
+      completion: item["completion"] || 0,
+      last?: item["last"] == true
+    }
+
+  defp element(%{"type" => "tool_call", "name" => name} = item) do
+    completion = item["completion"] || 0
+    %ToolCall{id: item["id"], name: name, args: item["args"] || %{}, completion: completion}
+  end
 
   # A type of a later server: as it is.
-  defp token(item), do: item
+  defp element(item), do: item
 end

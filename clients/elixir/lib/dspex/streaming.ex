@@ -105,6 +105,7 @@ defmodule DSPex.Streaming do
       field: item["field"],
       predictor: item["predictor"],
       run: item["run"],
+      completion: item["completion"] || 0,
       last?: item["last"] == true
     }
   end
@@ -115,6 +116,7 @@ defmodule DSPex.Streaming do
       value: value,
       predictor: item["predictor"],
       run: item["run"],
+      completion: item["completion"] || 0,
       last?: item["last"] == true
     }
   end

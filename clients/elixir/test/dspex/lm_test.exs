@@ -97,6 +97,21 @@ defmodule DSPex.LMTest do
     assert %Answer{text: "one two", meta: %{"lm_calls" => 1}} = answer
   end
 
+  test "calls of tools are elements of a stream, and say which answer they are of", %{test: name} do
+    controlled(name)
+    messages = [%{role: :user, content: "How much?"}]
+    task = Task.async(fn -> name |> LM.stream(messages, config: [n: 2]) |> Enum.to_list() end)
+    {server, %{id: id}, _payload} = receive_frame(:call)
+    call = %{"id" => "c1", "name" => "add", "args" => %{"a" => 1}}
+    Test.send_frame(server, :item, id, nil, %{"seq" => 0}, Map.put(call, "type", "tool_call"))
+    text = %{"type" => "token", "field" => "text", "text" => "3", "last" => true, "completion" => 1}
+    Test.send_frame(server, :item, id, nil, %{"seq" => 1}, text)
+    message = %{"role" => "assistant", "content" => nil, "tool_calls" => [call]}
+    Test.send_frame(server, :reply, id, nil, %{}, %{"answers" => [%{"message" => message}]})
+    assert [first, %Token{text: "3", completion: 1}, %Answer{tool_calls: [%{name: "add"}]}] = Task.await(task)
+    assert first == %LM.ToolCall{id: "c1", name: "add", args: %{"a" => 1}, completion: 0}
+  end
+
   test "a stream that is halted cancels its call", %{test: name} do
     controlled(name)
     messages = [%{role: :user, content: "Tell."}]

@@ -70,6 +70,9 @@ defmodule DSPex.ServerLMTest do
       {:ok, answer} = LM.chat(dspex, messages, tools: @tools, lm: unquote(lm))
       assert [%{id: id, name: "add", args: %{}}] = answer.tool_calls
       assert answer.finish_reason == "tool_call"
+      streamed = dspex |> LM.stream(messages, tools: @tools, lm: unquote(lm)) |> Enum.to_list()
+      assert [%LM.ToolCall{name: "add", args: args} = call, %Answer{tool_calls: [wanted]}] = streamed
+      assert {call.id, args} == {wanted.id, wanted.args}
       result = %{role: :tool, tool_call_id: id, content: "21"}
       answer = LM.chat!(dspex, messages ++ [answer.message, result], tools: @tools, lm: unquote(lm))
       assert {answer.tool_calls, answer.text != ""} == {[], true}
