@@ -83,7 +83,6 @@ _ELSEWHERE: Final[Mapping[str, str]] = {
     "majority": "the module `Majority`, around any module",
     "Tool": "the option `tools`, of host functions",
     "Parallel": "`batch.run`, which spreads rows over the workers; or calls at once, beside each other",
-    "KNN": "not here yet: it needs an embedder, which is to come with retrieval",
 }
 """Public names of `dspy.predict` that are no modules, and where what they do is to be found."""
 

@@ -18,16 +18,15 @@ from ..failures import redact_failure, to_failure
 from ..refusals import refusal
 from ..rows import Nothing, Operation, Worker
 from ..worker.calls import RunningCall
-from .accounts import Account
 from .answering import CountingLM
 from .conversation import Message, Tool, answer_of, messages_for_dspy, tools_for_dspy
 from .descriptions import describe_lms
-from .embedding import Vectors, VectorSource, tensor_of
 from .lms import DEFAULT, LanguageModels
 from .recording import recording
 from .request_config import check_config
 from .streaming import ask_streaming
-from .usage import RequestTimer, Usage, counting
+from .usage import Usage, counting
+from .vectorizing import vectorize
 
 MAX_TEXTS: Final = 8_192
 """In one `lm.embed`: with the longest vectors that is a frame of 100 MB, and most make less."""
@@ -104,13 +103,7 @@ async def embed(worker: Worker, call: RunningCall, what: Embed) -> object:
     source, account = worker.lms.embedder(what.lm)
     config = check_config(what.config)
     _check_dimensions(config)
-    made = await _vectors(source, account, what.texts, config, call.usage)
-    if len(made.rows) != len(what.texts):
-        raise error("lm_error", f"{account.model} gave {len(made.rows)} vectors for {len(what.texts)} texts")
-    try:
-        vectors = tensor_of(made.rows)
-    except ValueError:
-        raise error("lm_error", f"{account.model} gave vectors of several lengths") from None
+    vectors = await vectorize(source, account, what.texts, config, call.usage)
     return {"vectors": vectors, "lm": what.lm or DEFAULT, "usage": call.usage.meta()}
 
 
@@ -179,19 +172,6 @@ def _asking(lm: CountingLM, messages: list[dict[str, Any]], config: dict[str, An
     return ask
 
 
-async def _vectors(
-    source: VectorSource, account: Account, texts: list[str], config: dict[str, Any], usage: Usage
-) -> Vectors:
-    """Make them, and count what that took, well or badly."""
-    timer = RequestTimer(account, usage)
-    try:
-        made = await source.embed(texts, config)
-    finally:
-        timer.stop()
-    usage.add_tokens(made.tokens_in, 0, account)
-    return made
-
-
 async def _say(lms: LanguageModels, name: str | None, usage: Usage) -> None:
     lm = lms.get(name)
     with dspy.context(disable_history=True, trace=None):
@@ -200,7 +180,7 @@ async def _say(lms: LanguageModels, name: str | None, usage: Usage) -> None:
 
 async def _embed(lms: LanguageModels, name: str | None, usage: Usage) -> None:
     source, account = lms.embedder(name)
-    await _vectors(source, account, [_TEST_PROMPT], {}, usage)
+    await vectorize(source, account, [_TEST_PROMPT], {}, usage)
 
 
 def _failed(failure: DSPexError, started_s: float, usage: Usage) -> dict[str, object]:

@@ -26,6 +26,7 @@ from .options import CONFIG, NamedParts, Option, Part, Parts, arguments_of
 from .retrievers import HostRetriever
 from .rewards import HostReward
 from .tools import Tools
+from .vectorizers import Vectorizer
 
 __all__ = ["CONFIG", "Built", "Catalog", "ModuleClass", "Option"]
 
@@ -123,6 +124,7 @@ class Catalog:
         except ValueError as reason:
             raise refusal(path, f"what {name} takes ({reason})", "something else") from None
         _tell_rewards(module, read)
+        own = _answering(found, own)
         inside = [value for value in read.values() if isinstance(value, Part | NamedParts | Nodes)]
         return Built(
             module=module,
@@ -203,6 +205,14 @@ def _signature_of(
     return has
 
 
+def _answering(found: ModuleClass, signature: type[dspy.Signature]) -> type[dspy.Signature]:
+    """What it takes and gives, where its outputs are not those of the signature it is built with."""
+    if not found.gives:
+        return signature
+    outputs = [{"name": name, "type": type_} for name, type_ in found.gives.items()]
+    return build_signature({**normal_of(signature), "outputs": outputs})
+
+
 def _tell_rewards(module: Any, read: Mapping[str, Any]) -> None:
     """Give a module that shows a reward's code to a model the words of the host in its place."""
     reward = read.get("reward_fn")
@@ -239,7 +249,7 @@ def _functions_of(read: Mapping[str, Any]) -> frozenset[str]:
     for value in read.values():
         if isinstance(value, HostReward | HostForward | HostRetriever):
             names.add(value.function)
-        elif isinstance(value, Part | NamedParts | Nodes | Tools):
+        elif isinstance(value, Part | NamedParts | Nodes | Tools | Vectorizer):
             names |= value.functions
     return frozenset(names)
 

@@ -20,6 +20,7 @@ from ..code.code_act import CodeAct
 from ..pipelines.pipeline import Pipeline
 from .completions import read_completions
 from .host_module import Host
+from .knn import KNN
 from .majority import Majority
 from .options import Option, arguments_of, options_of
 from .retrievers import SIGNATURE, Retrieve
@@ -43,6 +44,7 @@ class ModuleClass:
         wants_trace: It reads and extends DSPy's trace of the call.
         signature: What all of its kind take and give, where they have that in common.
         own_outputs: Types of fields that its predictions have beside those of its signature.
+        gives: Outputs that it has in place of its signature's, with their types.
     """
 
     name: str
@@ -56,6 +58,7 @@ class ModuleClass:
     wants_trace: bool = False
     signature: str | None = None
     own_outputs: Mapping[str, object] = field(default_factory=dict[str, object])
+    gives: Mapping[str, object] = field(default_factory=dict[str, object])
 
     @property
     def takes_signature(self) -> bool:
@@ -94,10 +97,13 @@ _OWN_OUTPUTS: Final[Mapping[str, Mapping[str, object]]] = {
 _SIGNATURES: Final[Mapping[str, str]] = {"Retrieve": SIGNATURE}
 """Of modules that are all of one kind."""
 
+_GIVES: Final[Mapping[str, Mapping[str, object]]] = {"KNN": KNN.GIVES}
+"""Of modules whose signature is that of something else: of the examples in which KNN searches."""
+
 _STATELESS: Final = frozenset(
     (
         *("Predict", "ChainOfThought", "ReAct", "ReActV2", "MultiChainComparison", "Majority"),
-        *("ProgramOfThought", "CodeAct", "RLM", "Host", "Retrieve", "Pipeline"),
+        *("ProgramOfThought", "CodeAct", "RLM", "Host", "Retrieve", "Pipeline", "KNN"),
     )
 )
 """Modules that a call does not change, but for what is in them. Of others nobody knows, so that each call
@@ -112,7 +118,7 @@ def found_classes() -> Mapping[str, Callable[..., Any]]:
         for name, class_ in sorted(vars(dspy).items())
         if inspect.isclass(class_) and issubclass(class_, dspy.Module) and class_ is not dspy.Module
     }
-    ours = {"Host": Host, "Majority": Majority, "Pipeline": Pipeline, "Retrieve": Retrieve}
+    ours = {"Host": Host, "KNN": KNN, "Majority": Majority, "Pipeline": Pipeline, "Retrieve": Retrieve}
     return {**found, "CodeAct": CodeAct, **ours}
 
 
@@ -150,4 +156,5 @@ def _row(name: str, make: Callable[..., Any], options: Mapping[str, Option]) -> 
         wants_trace="reward_fn" in options,
         signature=_SIGNATURES.get(name),
         own_outputs=_OWN_OUTPUTS.get(name, {}),
+        gives=_GIVES.get(name, {}),
     )

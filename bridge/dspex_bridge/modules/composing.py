@@ -113,6 +113,7 @@ class _Composer:
         choices: Mapping[str, object],
     ) -> None:
         self.functions = builder.functions
+        self.lms = builder.lms
         self._catalog = builder.catalog
         self._programs = programs
         self._choices = choices

@@ -18,15 +18,18 @@ import dspy
 from dspex_protocol.errors import invalid_argument
 
 from ..host_functions import HostFunctions
+from ..lms.lms import LanguageModels
 from ..lms.request_config import check_config
 from ..pipelines.fitting import Field
 from ..pipelines.nodes import read_nodes, read_sources, read_wires
 from ..signatures.annotations import Annotations
 from ..signatures.descriptions import normalize_type
 from .host_module import MAX_PARTS, TAKEN_NAMES, read_forward
+from .knn import read_trainset
 from .retrievers import read_retriever
 from .rewards import read_reward
 from .tools import read_tools
+from .vectorizers import read_vectorizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Parts(Protocol):
     """Where what is no plain value comes from."""
 
     functions: HostFunctions
+    lms: LanguageModels
 
     def part(self, spec: object, path: str) -> Part:
         """Build a part.
@@ -127,7 +131,7 @@ _LIMITS: Final[Mapping[str, tuple[int, int]]] = {
     "max_output_chars": (1, 10_000_000),
     "k": (1, 1_000),
 }
-"""Of whole numbers that say how often a language model is asked, and of how many passages."""
+"""Of whole numbers that say how often a language model is asked, and of how much is found."""
 
 _DOCS: Final[Mapping[str, str]] = {
     "N": "how many attempts at most",
@@ -138,7 +142,7 @@ _DOCS: Final[Mapping[str, str]] = {
     "max_llm_calls": "how many questions its code may ask a language model",
     "max_output_chars": "of what code prints, as many the model is shown",
     "temperature": "of the requests",
-    "k": "how many passages at most",
+    "k": "how many passages or examples at most",
     "field": "the output that is voted on; by default the last",
 }
 
@@ -207,6 +211,16 @@ _RULES: Final[Mapping[str, Option]] = {
         read=lambda value, path, parts: read_retriever(value, path, parts.functions),
         type="a host function's name, or {function, timeout_s}",
         doc="called with {query, k}; answers with a list of texts, or of maps with long_text",
+    ),
+    "trainset": Option(
+        read=lambda value, path, parts: read_trainset(value, path),
+        type="an array of examples: maps of field to value",
+        doc="what is searched: each has the signature's inputs, and some of its outputs",
+    ),
+    "vectorizer": Option(
+        read=lambda value, path, parts: read_vectorizer(value, path, parts.functions, parts.lms),
+        type="the name of a language model that makes vectors, or {function, timeout_s}",
+        doc="makes vectors of inputs; a host function is called with {model, texts, config}",
     ),
     "tools": Option(
         read=lambda value, path, parts: read_tools(value, path, parts.functions),

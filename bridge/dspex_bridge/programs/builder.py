@@ -16,6 +16,7 @@ from dspex_protocol import DSPexError, decode_value, encode_value, error
 from ..adapters.choices import Retry
 from ..adapters.classes import read_adapter
 from ..host_functions import HostFunctions
+from ..lms.lms import LanguageModels
 from ..modules.catalog import Catalog
 from ..modules.composing import Composed, compose, names_program, read_part
 from ..modules.options import Part
@@ -34,14 +35,21 @@ class Builder:
     Args:
         catalog: The modules that there are.
         functions: Those of the host.
+        lms: The language models that modules ask by name for vectors.
     """
 
     MAX_TEMPLATES: Final = 256
     """A Predict with its signature class is about 50 kB. The least recently used goes first."""
 
-    def __init__(self, catalog: Catalog | None = None, functions: HostFunctions | None = None) -> None:
+    def __init__(
+        self,
+        catalog: Catalog | None = None,
+        functions: HostFunctions | None = None,
+        lms: LanguageModels | None = None,
+    ) -> None:
         self.catalog = Catalog() if catalog is None else catalog
         self.functions = HostFunctions() if functions is None else functions
+        self.lms = LanguageModels(self.functions) if lms is None else lms
         self._templates: OrderedDict[bytes, Template] = OrderedDict()
 
     def template(self, spec: Spec, path: str = "spec") -> Template:

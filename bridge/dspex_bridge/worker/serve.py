@@ -181,7 +181,7 @@ class WorkerProcess:
         configure(self.functions, self.lms, read(Configure, offered))
         plugged = load_plugins(os.environ.get("DSPEX_PLUGINS", ""))
         self.operations.update(plugged.operations)
-        self.programs = ProgramCache(Builder(Catalog(plugged.modules), self.functions))
+        self.programs = ProgramCache(Builder(Catalog(plugged.modules), self.functions, self.lms))
         self._greeted = True
         failpoints.passed("boot.ready")
         return {

@@ -18,6 +18,15 @@ defmodule DSPex.Spec do
   A retriever is `{:retrieve, nil, function: "find", k: 5}`: the function is called with the
   `query` and `k`, and answers with a list of texts.
 
+  The examples that are nearest to some inputs are found by `:knn`, whose signature is that of the
+  examples. Its prediction has them as `examples`, each a map of its fields, the nearest first.
+  Vectors come from the `vectorizer`: the name of a language model that makes them, or a function of
+  the host as `%{function: "embed"}`, which is called with `texts` and answers with a list of numbers
+  for each, or a `DSPex.Tensor`:
+
+      {:knn, "question -> answer", k: 3, vectorizer: "vectors",
+       trainset: [%{question: "Why?", answer: "So."}, %{question: "How?", answer: "Thus."}]}
+
   A module of your own is `Host`: its `forward` is a function of the host, and may call the
   `parts`; see `DSPex.predict_part/4`:
 
@@ -219,6 +228,7 @@ defmodule DSPex.Spec do
   # Which no rule makes of an atom.
   defp as_in_dspy("React" <> version), do: "ReAct" <> version
   defp as_in_dspy("Rlm"), do: "RLM"
+  defp as_in_dspy("Knn"), do: "KNN"
   defp as_in_dspy(name), do: name
 
   defp signature(nil), do: {:ok, nil}

@@ -42,19 +42,24 @@ defmodule DSPex.ServerTest do
         steady: @steady,
         streaming: @streaming,
         host: "host/model",
-        agent: "host/agent"
+        agent: "host/agent",
+        vectors: [model: "host/embed", model_type: "embedding"]
       },
       functions: %{
         "model" => fn args, callback -> model(name, me, args, callback) end,
         "agent" => fn args, _callback -> agent(args) end,
         "forward" => fn %{"question" => question}, _callback -> forward(name, question) end,
         "find" => fn %{"query" => query, "k" => k}, _callback -> for(n <- 1..k, do: "#{query} #{n}") end,
+        "embed" => fn %{"texts" => texts}, _callback -> Enum.map(texts, &letters/1) end,
         "lookup" => fn %{"key" => key}, _callback -> "the value of #{key}" end,
         "length" => fn %{"prediction" => prediction}, _callback -> String.length(prediction.answer) end
       },
       timeout: 60_000
     ]
   end
+
+  # A vector of a text: how often it has each letter.
+  defp letters(text), do: for(letter <- ?a..?z, do: text |> to_charlist() |> Enum.count(&(&1 == letter)))
 
   defp forward(name, question) do
     draft = DSPex.predict_part!(name, :draft, question: question)
@@ -152,13 +157,36 @@ defmodule DSPex.ServerTest do
              DSPex.predict(dspex, program, %{query: "?"}, retriever: "seek")
   end
 
+  test "the nearest examples are found by vectors of this node", %{dspex: dspex} do
+    trainset = [
+      %{question: "zzz?", answer: "z"},
+      DSPex.Example.new(%{question: "yyy?", answer: "y"}, inputs: [:question]),
+      %{question: "zyy?", answer: "zy"}
+    ]
+
+    for vectorizer <- ["vectors", %{function: "embed"}] do
+      program = {:knn, @signature, k: 2, trainset: trainset, vectorizer: vectorizer}
+      prediction = DSPex.predict!(dspex, program, question: "yyyy!")
+
+      assert prediction.examples == [
+               %{"question" => "yyy?", "answer" => "y"},
+               %{"question" => "zyy?", "answer" => "zy"}
+             ]
+    end
+
+    program = {:knn, @signature, k: 2, trainset: [%{question: 3, answer: "z"}], vectorizer: "vectors"}
+
+    assert {:error, %{type: :invalid_argument, details: %{"field" => "spec.options.trainset[0].question"}}} =
+             DSPex.predict(dspex, program, question: "?")
+  end
+
   test "a tool that this node does not offer is named", %{dspex: dspex} do
     program = {:react, @signature, tools: [[name: "launch"]]}
 
     assert {:error, %{type: :unknown_function, message: message}} =
              DSPex.predict(dspex, program, %{question: "?"})
 
-    assert message =~ "agent, find, forward, length, lookup, model"
+    assert message =~ "agent, embed, find, forward, length, lookup, model"
   end
 
   test "one-shot predictions give whole predictions", %{dspex: dspex} do
