@@ -22,6 +22,7 @@ from .adapters.choosing import adapter_of
 from .adapters.classes import describe_adapters, read_adapter
 from .adapters.prompts import prompts_of
 from .code.operation import CHECK_CODE
+from .datasets.operation import READ_DATASET
 from .graphs.operation import DescribeGraph, describe_graph
 from .host_functions import HostFunctions
 from .lms.lms import DEFAULT as DEFAULT_LM
@@ -367,6 +368,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
         ),
         CHECK_CODE,
         SCORE,
+        READ_DATASET,
         *LM_OPERATIONS,
     )
 }

@@ -87,6 +87,7 @@ HOP_METHODS: Final = frozenset(
         "program.undump",
         "program.load",
         "program.forget",
+        "dataset.read",
         "session.load",
         "session.forget",
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from dspex_protocol import DSPexError, Envelope, Meta, error, invalid_argument
 
 from .calls import Call
+from .datasets.methods import DatasetMethods
 from .errands import Errand
 from .fetching import Fetching, StaleCheck
 from .handling import Handling
@@ -99,6 +100,7 @@ class StoredCalls:
                 library, self._handling, stored, self.ask_worker, forget=placing.forget_program
             ).handlers,
             **SessionMethods(self.sessions, library, stored, self._serving).handlers,
+            **DatasetMethods(stored, self.ask_worker).handlers,
         }
         assert self._handlers.keys() == STORED_METHODS.keys()
 

@@ -1,4 +1,4 @@
-"""The methods about what is stored, with their parameters: programs and sessions."""
+"""The methods about what is stored, with their parameters: programs and sessions; and those of datasets."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ from typing import Annotated, Final, Literal
 
 from dspex_protocol.records import Doc, Length, Range
 
-from .own_method import Nothing, OwnMethod
+from .datasets.operations import DATASET_METHODS
+from .own_method import PAGE, Limit, Note, Nothing, OwnMethod
 
-MAX_PAGE: Final = 1000
-"""Rows of one answer; a page of them is far from a frame's limit."""
-PAGE: Final = 100
-MAX_NOTE_CHARACTERS: Final = 10_000
 DEFAULT_TTL_S: Final = 86_400.0
 MAX_TTL_S: Final = 31_536_000.0
 
-Note = Annotated[str, Length(0, MAX_NOTE_CHARACTERS), Doc("why, for people who read its history")]
 Tag = Annotated[str, Length(1, 64), Doc("a name for a version, such as stable")]
-Limit = Annotated[int, Range(1, MAX_PAGE), Doc("rows at most")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,4 +171,5 @@ STORED_METHODS: Final = {
     "state.migrate": OwnMethod(
         parameters=Migrate, doc="Has the next turns of a session run in that worker; its id in meta."
     ),
+    **DATASET_METHODS,
 }

@@ -197,6 +197,12 @@ def _unknown_program(code: str) -> DSPexError | None:
     return failed(client.outcome(client.call("program.get", {}, program="none")))
 
 
+@provokes("unknown_dataset")
+def _unknown_dataset(code: str) -> DSPexError | None:
+    client = Room().add_client()
+    return failed(client.outcome(client.call("dataset.get", {"dataset": "none"})))
+
+
 @provokes("program_exists")
 def _program_exists(code: str) -> DSPexError | None:
     room = Room()

@@ -7,13 +7,13 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final, cast
 
 from dspex_pool.cli.call import server_flags
 from dspex_pool.cli.connecting import add_connect_option, at_server, read_address
 from dspex_pool.cli.exits import BAD_ARGUMENTS, CALL_FAILED, NO_SERVER, OK, exits_with_code
-from dspex_pool.cli.readable import plain, report
+from dspex_pool.cli.readable import plain, print_table, report
 from dspex_pool.client import Client
 from dspex_pool.notation import to_json
 from dspex_protocol import DSPexError
@@ -75,7 +75,7 @@ async def _list(client: Client, given: argparse.Namespace) -> int:
     if given.json:
         print(json.dumps(to_json(rows), indent=2))
         return OK
-    _print_table(_HEADS["list"], [_list_row(row) for row in rows])
+    print_table(_HEADS["list"], [_list_row(row) for row in rows])
     return OK
 
 
@@ -100,7 +100,7 @@ async def _usage(client: Client, given: argparse.Namespace) -> int:
     for table, word in (("lms", "lm"), ("programs", "program"), ("tenants", "tenant")):
         listed = cast("list[dict[str, object]]", spent[table])
         rows += [_usage_row(word, str(row[word] or "(others)"), row) for row in listed]
-    _print_table(_HEADS["usage"], rows)
+    print_table(_HEADS["usage"], rows)
     return OK
 
 
@@ -130,13 +130,6 @@ def _trial_text(tried: Mapping[str, object]) -> str:
 def _usage_row(what: str, name: str, row: Mapping[str, object]) -> tuple[str, ...]:
     counts = [str(row[key]) for key in ("lm_calls", "tokens_in", "tokens_out")]
     return (what, name, *counts, f"{row['cost_usd']:.6f}", str(row["unpriced"]))
-
-
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    cells = [[plain(cell).replace("\n", " ") for cell in row] for row in (head, *rows)]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(head))]
-    for row in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 from dspex_pool.cli.exits import CALL_FAILED, NO_SERVER
@@ -59,6 +59,14 @@ def meta_text(meta: Meta) -> str:
         "tokens_out": "{} out",
     }
     return ", ".join(form.format(meta[name]) for name, form in said.items() if name in meta)
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of cells under a head, each column as wide as it needs to be."""
+    cells = [[plain(cell).replace("\n", " ") for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(head))]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def report(failure: DSPexError, *, as_json: bool) -> int:

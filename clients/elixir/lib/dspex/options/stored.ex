@@ -15,6 +15,10 @@ defmodule DSPex.Options.Stored do
 
   def rule(:note, value), do: {is_binary(value), "a string"}
   def rule(:limit, value), do: {is_integer(value) and value in 1..1_000, "an integer from 1 to 1000"}
+
+  def rule(key, value) when key in [:offset, :seed],
+    do: {is_integer(value) and value >= 0, "an integer from 0"}
+
   def rule(:prefix, value), do: {is_binary(value), "a string that ids begin with"}
   def rule(:after, value), do: {is_nil(value) or is_binary(value), "`next` of a page"}
 
@@ -30,5 +34,5 @@ defmodule DSPex.Options.Stored do
     do: {is_integer(value) and value in @ttl_ms, "milliseconds from #{@ttl_ms.first} to #{@ttl_ms.last}"}
 
   # What is in them is checked, by name, where they are used.
-  def rule(key, _value) when key in [:inputs, :module, :spec, :state], do: {true, "anything"}
+  def rule(key, _value) when key in [:inputs, :module, :signature, :spec, :state], do: {true, "anything"}
 end
