@@ -2,7 +2,7 @@
 
 Of a module it is a map of parameter to state, and of a Predict by itself its state; `metadata`
 stands beside them. It holds less than a record does. Written, it is what DSPy would write of the
-same module, so:
+same module (and of one with a retriever, which DSPy can read and fails to write), so:
 
 - the spec is not in it: neither module nor signature, types, constraints, nor config;
 - names of language models are not in it, since DSPy stores whole models there;
@@ -54,9 +54,17 @@ def dump_document(program: LiveProgram) -> str:
         predictor.lm = None
         predictor.train = [_plain(example) for example in predictor.train]
         _check_json(predictor.dump_state(), f"state.{name}")
-    whole: dict[str, Any] = copied.dump_state()
+    whole = _dumped(copied)
     whole[_METADATA] = {"dependency_versions": get_dependency_versions()}
     return orjson.dumps(whole, option=_FORMAT).decode()
+
+
+def _dumped(module: Any) -> dict[str, Any]:
+    """The state of each parameter. DSPy's own way fails where one is a retriever."""
+    if type(module).dump_state is not dspy.Module.dump_state:
+        own: dict[str, Any] = module.dump_state()  # of a Predict by itself
+        return own
+    return {name: parameter.dump_state() for name, parameter in module.named_parameters()}
 
 
 def _plain(example: Any) -> object:

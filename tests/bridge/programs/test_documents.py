@@ -24,6 +24,7 @@ from tests.support.programs import (
 )
 from tests.support.recording import requests_of
 
+from dspex_bridge.host_functions import HostFunctions
 from dspex_bridge.modules.catalog import Catalog
 from dspex_bridge.programs.builder import Builder
 from dspex_bridge.programs.documents import dump_document
@@ -299,3 +300,33 @@ def test_demos_that_do_not_fit_their_types_are_kept_as_dspy_keeps_them() -> None
     theirs = plain("Predict")
     theirs.load_state(json.loads(document))
     assert requests_of(theirs, INPUTS) == requests_of(undumped(document).module, INPUTS)
+
+
+class Searching(dspy.Module):  # type: ignore[misc]
+    """A search and an answer, as a user of DSPy would write it."""
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        self.search: Any = dspy.Module()
+        self.search.retrieve = dspy.Retrieve(k=k)
+        self.write: Any = dspy.Predict("passages: list[str] -> answer")
+
+
+def test_a_program_with_a_retriever_is_written_and_dspy_reads_it(tmp_path: Path) -> None:
+    """DSPy's own `save` fails of it; its `load` takes how many passages there are to be, and so do we."""
+    functions = HostFunctions()
+    functions.configure(["find"])
+    nodes = {
+        "search": {"module": "Retrieve", "options": {"function": "find", "k": 7}},
+        "write": {"module": "Predict", "signature": "passages: list[str] -> answer"},
+    }
+    spec = Spec(module="Pipeline", signature="query -> answer", options={"nodes": nodes})
+    builder = Builder(functions=functions)
+    made = builder.build(spec, {"write": {"instructions": "Learned."}})
+    document = dump_document(made)
+    path = tmp_path / "searching.json"
+    path.write_text(document)
+    theirs = Searching(k=3)
+    theirs.load(str(path))
+    assert (7, "Learned.") == (theirs.search.retrieve.k, theirs.write.signature.instructions)
+    assert made.state == builder.undump(document, spec).state
