@@ -52,7 +52,7 @@ class ScoreRows:
         Annotated[str, Doc("a configured LM, for metrics that ask one and name none; default: `default`")]
         | None
     ) = None
-    parallelism: Annotated[int, Range(1, 256), Doc("rows at once, where models or the host are asked")] = 16
+    parallelism: Annotated[int, Range(1, 1_024), Doc("rows at once, where models or the host are asked")] = 16
     row_deadline_ms: (
         Annotated[int, Range(1, 86_400_000), Doc("time of one row, from when it is begun")] | None
     ) = None

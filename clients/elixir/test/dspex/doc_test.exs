@@ -16,6 +16,7 @@ defmodule DSPex.DocTest do
   doctest DSPex.History
   doctest DSPex.Image
   doctest DSPex.MessagePack
+  doctest DSPex.Metric
   doctest DSPex.Options
   doctest DSPex.Prediction
   doctest DSPex.Program
