@@ -567,7 +567,7 @@ def _metric_timeout(code: str) -> DSPexError | None:
 
     async def run() -> None:
         silent = Asking("host", ask, asks_models=False)
-        await Scoring(asyncio.to_thread).within(silent, metric_row({}, {}), 0.01)
+        await Scoring().within(silent, metric_row({}, {}), 0.01)
 
     return crossed(raised(lambda: asyncio.run(run())))
 

@@ -7,5 +7,6 @@
 - `composed` are those made of others, `judge` asks a language model, and `host_metric` the host.
 - `dspy_metrics` finds those of the installed DSPy.
 - `classes` is a row of the catalog; `catalog` is all rows, and builds a metric of its spec.
-- `scoring` runs one over a row, and says which part of it failed; `operation` is `metric.score`.
+- `scoring` runs one over a row, and says which part of it failed; `operation` is `metric.score`, and
+  `called` the function that DSPy's optimizers and its `Evaluate` call.
 """

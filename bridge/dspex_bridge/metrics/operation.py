@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
-from collections.abc import Callable, Sequence
-from contextvars import copy_context
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeAlias
 
@@ -25,7 +24,7 @@ from .catalog import MetricBuilder
 from .metric import Metric
 from .rows import Row, row_of
 from .scores import Score
-from .scoring import PartFailed, Scoring, failure_of, measure
+from .scoring import PartFailed, Scoring, failure_of, in_thread, measure
 
 MAX_ROWS: Final = 100_000
 AT_ONCE: Final = 64
@@ -81,7 +80,7 @@ async def _measured(metric: Metric, rows: Sequence[Row]) -> list[Outcome]:
     outcomes: list[Outcome] = []
     for at in range(0, len(rows), AT_ONCE):
         piece = rows[at : at + AT_ONCE]
-        outcomes += await _in_thread(functools.partial(_outcomes, metric, piece))
+        outcomes += await in_thread(functools.partial(_outcomes, metric, piece))
     return outcomes
 
 
@@ -103,18 +102,13 @@ async def _asked(metric: Metric, rows: Sequence[Row], what: ScoreRows) -> list[O
     async def one(row: Row) -> Outcome:
         async with places:
             try:
-                return await Scoring(_in_thread).within(metric, row, limit_s)
+                return await Scoring().within(metric, row, limit_s)
             except (PartFailed, DSPexError) as failed:
                 return failure_of(failed)
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(row)) for row in rows]
     return [task.result() for task in tasks]
-
-
-async def _in_thread(work: Callable[[], Any]) -> Any:
-    run = functools.partial(copy_context().run, work)
-    return await asyncio.get_running_loop().run_in_executor(None, run)
 
 
 def _summary(outcomes: Sequence[Outcome]) -> dict[str, object]:

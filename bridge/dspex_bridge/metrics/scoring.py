@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Mapping
+import functools
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeAlias, assert_never
+from contextvars import copy_context
+from typing import Any, TypeAlias, TypeVar, assert_never
 
 from dspex_protocol.errors import DSPexError, error
 
@@ -16,8 +18,7 @@ from .scores import Score
 
 Path: TypeAlias = tuple[str, ...]
 
-InThread: TypeAlias = Callable[[Callable[[], Score]], Awaitable[Score]]
-"""Runs something in a thread, with the context of the task that wants it."""
+T = TypeVar("T")
 
 
 class PartFailed(Exception):
@@ -57,12 +58,10 @@ def measure(metric: Metric, row: Row, path: Path = ()) -> Score:
 class Scoring:
     """One row being scored by a metric that asks somebody.
 
-    Args:
-        in_thread: Where parts that ask nobody are measured: a long one is not to hold up the event loop.
+    Parts that ask nobody are measured in threads: a long one is not to hold up the event loop.
     """
 
-    def __init__(self, in_thread: InThread) -> None:
-        self._in_thread = in_thread
+    def __init__(self) -> None:
         self._asking: dict[Path, str] = {}
 
     async def within(self, metric: Metric, row: Row, limit_s: float | None) -> Score:
@@ -91,7 +90,7 @@ class Scoring:
             PartFailed: naming the part.
         """
         if not metric.asks:
-            return await self._in_thread(lambda: measure(metric, row, path))
+            return await in_thread(lambda: measure(metric, row, path))
         with _naming(metric, path):
             if isinstance(metric, Composed):
                 return metric.combine(await self._of_parts(metric, row, path))
@@ -114,6 +113,12 @@ class Scoring:
         if failed is not None:
             raise failed.exceptions[0]  # with what caused it, which `from None` would take away
         return {name: task.result() for name, task in tasks.items()}
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Run something in a thread of the event loop's, with the context of the task that wants it."""
+    run = functools.partial(copy_context().run, work)
+    return await asyncio.get_running_loop().run_in_executor(None, run)
 
 
 @contextmanager
