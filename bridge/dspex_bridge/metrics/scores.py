@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -86,7 +85,7 @@ def score_of(result: object) -> Score:
 def _plain_score(value: object, path: str) -> Score:
     if isinstance(value, bool):
         return verdict(value)
-    if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 1:
+    if not isinstance(value, int | float) or not 0 <= value <= 1:  # NaN is not either
         raise no_score(path, "a boolean or a number from 0 to 1", describe_value(value))
     return Score(score=float(value))
 
