@@ -49,7 +49,7 @@ class StoredCalls:
         clock: The time, in seconds.
         log: For operators.
         remind: Has `look_again` or `sweep` called with that thing at a time.
-        check_room: Refuses a call of ours as one of a client's.
+        check_place: Refuses a call of ours as one of a client's.
         begin: Runs a call whose program has been found.
         give_up: Answers a call with an error; whoever is at work on it is stopped.
         flush: Writes what was sent.
@@ -68,7 +68,7 @@ class StoredCalls:
         clock: Callable[[], float],
         log: Log,
         remind: Callable[[object, float], None],
-        check_room: Callable[[Call, float], None],
+        check_place: Callable[[Call, float], None],
         begin: Callable[[Call], None],
         give_up: Callable[[Call, DSPexError], None],
         flush: Callable[[], None],
@@ -79,7 +79,7 @@ class StoredCalls:
         self._outcomes = outcomes
         self._clock = clock
         self._log = log
-        self._check_room = check_room
+        self._check_place = check_place
         self._begin = begin
         self._give_up = give_up
         self._flush = flush
@@ -192,7 +192,7 @@ class StoredCalls:
         if record is not None:
             errand.call.record = record
             name_version(errand.call, record)
-        self._check_room(errand.call, now_s)
+        self._check_place(errand.call, now_s)
         outer.errand = errand.call
         self._outcomes.open(errand.call)
         self._placing.place(errand.call, is_held=False)

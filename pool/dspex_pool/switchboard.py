@@ -1,8 +1,8 @@
 """The switchboard: every open call, and what each frame, death and moment does to it.
 
 No I/O and no clock of its own: frames go to links that it is given, `clock` tells the
-time, `wake_at` asks to be called again. Payloads pass through as bytes. Where calls run is
-`placing.py`'s, how they end `outcomes.py`'s.
+time, `wake_at` asks to be called again. Payloads pass through as bytes. Who is refused is
+`overload.py`'s, where calls run `placing.py`'s, how they end `outcomes.py`'s.
 
     Connection ──admit──► Placing ──► Worker.calls ──Outcomes──► Connection
                           ▲             │
@@ -30,7 +30,6 @@ from dspex_protocol import (
     decode_envelope,
     encode,
     encode_failure,
-    error,
 )
 from dspex_protocol.frame import HEADER_BYTES
 from dspex_protocol.states import CALL as CALL_TABLE
@@ -44,13 +43,12 @@ from .calls import Call, Caller, WorkerDeath
 from .config import Config
 from .deadlines import DeadlineWheel
 from .deaths import ALONE, AfterDeath, after_death, count_suspects, is_suspect
-from .dispatch import retry_after_ms
 from .fetching import StaleCheck
 from .history import History
-from .lanes import Lane
 from .library.library import Library
 from .lifecycle import WorkerEvent
 from .outcomes import Outcomes
+from .overload import Overload
 from .placing import Placing, PoolLoad
 from .ports import Stored
 from .quarantine import Quarantine
@@ -58,7 +56,6 @@ from .retry_budget import RetryBudget, capacity_of
 from .sessions import SessionSweep
 from .spending import Spending
 from .stored_calls import StoredCalls
-from .stored_operations import STORED_METHODS
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -77,8 +74,6 @@ FROM_OUTSIDE: Final = "SIGKILL"
 One call is refused after two of them, since it may be why; but that is no ground to refuse
 every call that is equal to it.
 """
-MAX_CONTROL_CALLS: Final = 64
-"""Calls in the control lane that a client may have open: they go beyond every other limit."""
 
 
 class CancelAnswer:
@@ -107,6 +102,7 @@ class Switchboard:
         library: Stored programs.
         stored: Calls that need the store.
         batches: Those that are spread over the workers.
+        overload: Who is refused when there is too much to do.
         placing: Where calls run, and those that wait.
         outcomes: How calls have ended so far.
         spending: What language models have cost.
@@ -130,7 +126,6 @@ class Switchboard:
         self._dirty = dirty
         self._log = log
         self._wheel: DeadlineWheel[object] = DeadlineWheel()
-        self._broken: DSPexError | None = None
         self.library = Library(
             stored.store,
             clock=clock,
@@ -153,7 +148,7 @@ class Switchboard:
             clock=clock,
             log=log,
             remind=self._wheel.add,
-            check_room=self._check_room,
+            check_place=self._check_place,
             begin=self._begin,
             give_up=self._give_up,
             flush=self.flush,
@@ -169,6 +164,7 @@ class Switchboard:
             give_up=self._give_up,
             flush=self.flush,
         )
+        self.overload = Overload(config, clock, self.placing, self.outcomes, self.stored, self.batches)
         self.outcomes.on_closed = self._closed
 
     # From clients
@@ -183,19 +179,14 @@ class Switchboard:
         call = self._admission.read(caller, envelope, payload, now_s)
         if len(self.quarantine) and (repro := self.quarantine.refuses(call, now_s)):
             raise endings.quarantined(call, repro)
-        if self.stored.needs(call) and self.stored.is_full and not call.depth:
-            raise self._overloaded(f"{self.stored.waiting} calls wait for the store or for their turn")
-        if call.lane is Lane.CONTROL:
-            self._check_controls(caller)
-        elif call.method in STORED_METHODS:
-            self._check_bytes(call, now_s)  # it takes no place itself; what is done for it may
-        elif call.method == BATCH_RUN:
-            self._check_batch(call, now_s)
-        elif not call.depth:
-            self._check_room(call, now_s)
+        self.overload.check(caller, call, now_s)
         self.outcomes.open(call)
         if not self.stored.takes(call):
             self._begin(call)
+
+    def _check_place(self, call: Call, now_s: float) -> None:
+        """Refuse a call that we make ourselves as one of a client's."""
+        self.overload.check_place(call, now_s)
 
     def _begin(self, call: Call) -> None:
         """Run a call that has all that it needs."""
@@ -210,81 +201,13 @@ class Switchboard:
         now_s = self._clock()
         if len(self.quarantine) and (repro := self.quarantine.refuses(call, now_s)):
             raise endings.quarantined(call, repro)
-        if not call.depth:
-            self._check_room_for_row(call)
-            self._check_room(call, now_s)
+        self.overload.check_row(call, now_s)
         self.outcomes.open(call)
         self.placing.place(call, is_held=False)
 
-    def _check_room_for_row(self, call: Call) -> None:
-        """Rows never fill more than half of the queue: a batch can wait, and who made it may not."""
-        waiting = self.placing.waiting.count(Lane.BATCH)
-        if (
-            waiting >= (self._max_waiting + 1) // 2
-            and not self.placing.has_room_for(call)
-            and not self._push_out(call)
-        ):
-            raise self._overloaded(f"{waiting} calls of the lane batch wait")
-
-    def _check_batch(self, call: Call, now_s: float) -> None:
-        if self.batches.is_full and not call.depth:
-            raise self._overloaded(f"{len(self.batches)} batches are open")
-        self._check_bytes(call, now_s)
-
-    def _check_controls(self, caller: Caller) -> None:
-        if sum(call.lane is Lane.CONTROL for call in caller.calls.values()) >= MAX_CONTROL_CALLS:
-            raise self._overloaded(f"{MAX_CONTROL_CALLS} calls of this client in the control lane are open")
-
-    def _check_room(self, call: Call, now_s: float) -> None:
-        if self._broken is not None and not self.placing.workers:
-            # Raised again and again, it would collect the stack of each time.
-            raise self._broken.with_traceback(None)
-        self._check_bytes(call, now_s)
-        if (
-            len(self.placing.waiting) + self.stored.fetching >= self._max_waiting
-            and not self.placing.has_room_for(call)
-            and not self._push_out(call)
-        ):
-            raise self._overloaded(f"{len(self.placing.waiting)} calls wait")
-
-    def _check_bytes(self, call: Call, now_s: float) -> None:
-        open_bytes = self.outcomes.open_bytes
-        limit = self._config.max_open_bytes
-        if not self.placing.tenants.may_open(call.tenant, len(call.payload), open_bytes, limit, now_s):
-            raise self._overloaded(f"open calls hold {open_bytes} bytes")
-
-    @property
-    def _max_waiting(self) -> int:
-        # Where there is no worker at all, workers are started for those that wait.
-        return self._config.max_queue or int(not self.placing.workers)
-
-    def _overloaded(self, what: str) -> DSPexError:
-        self.outcomes.counters.overloaded += 1
-        return error("overloaded", f"the server is full: {what}", retry_after_ms=self._retry_after_ms())
-
-    def _retry_after_ms(self) -> int:
-        return retry_after_ms(len(self.placing.waiting), self.outcomes.throughput.per_s(self._clock()))
-
-    def _push_out(self, call: Call) -> bool:
-        """A tenant with many calls in a full queue gives way to one with few."""
-        displaced = self.placing.waiting.make_room(call.tenant)
-        if displaced is None:
-            return False
-        self._shed(displaced, "another tenant's call needed its place in the queue")
-        return True
-
-    def _shed(self, call: Call, why: str) -> None:
-        self.outcomes.counters.shed += 1
-        waited_s = self._clock() - call.received_s
-        self.outcomes.fail(call, endings.shed(call, waited_s, why, self._retry_after_ms()))
-
     def shed_aged(self) -> None:
-        """Answer the interactive calls that have waited too long: nobody waits for them any more."""
-        limit_s = self._config.max_queue_s
-        waiting = self.placing.waiting
-        while (call := waiting.oldest(Lane.INTERACTIVE)) and self._clock() - call.received_s > limit_s:
-            waiting.remove(call)
-            self._shed(call, f"it waited longer than {limit_s:g} s")
+        """Answer the calls that have waited too long."""
+        self.overload.shed_aged()
         self.flush()
 
     def cancel(self, caller: Caller, call_id: int) -> None:
@@ -331,7 +254,7 @@ class Switchboard:
 
     def worker_ready(self, worker: Worker) -> None:
         """A worker has answered hello."""
-        self._broken = None
+        self.overload.no_worker = None
         self._admission.methods = worker.methods
         self.placing.add_worker(worker)
         self.flush()
@@ -347,7 +270,7 @@ class Switchboard:
 
     def no_workers(self, reason: DSPexError) -> None:
         """Workers do not start: tell all who wait."""
-        self._broken = reason
+        self.overload.no_worker = reason
         if not self.placing.workers:
             for call in self.placing.waiting.drain():
                 if call.caller is not None:  # else it was a row of a batch that has ended with another row

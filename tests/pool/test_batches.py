@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.support.fakes import Client, FakeWorker, Frame, Room, body_of
 
+from dspex_pool.batches import MAX_BATCHES
 from dspex_protocol import CALL, CANCEL, FAIL, REPLY, decode_value, error
 
 METHOD = "batch.run"
@@ -391,6 +392,17 @@ def test_a_row_that_kills_is_refused_and_the_others_are_not(room: Room, client: 
     results: Any = client.outcome(call).fields["results"]
     assert "poisoned" == results[0]["error"]["code"]
     assert "a" == results[1]["prediction"]
+
+
+def test_only_so_many_batches_are_open_at_a_time() -> None:
+    """One more is refused, to be tried again; where one has ended there is room."""
+    room = Room(workers=1, calls_per_worker=1)
+    client = room.add_client()
+    batches = [client.call(METHOD, rows(1)) for _ in range(MAX_BATCHES)]
+    refused = client.outcome(client.call(METHOD, rows(1)))
+    assert ("overloaded", True) == (refused.code, "retry_after_ms" in refused.fields)
+    client.cancel(batches[-1])
+    assert [] == client.outcomes(client.call(METHOD, rows(1)))
 
 
 def test_workers_that_do_not_start_end_a_batch_once() -> None:

@@ -6,8 +6,8 @@ import pytest
 from tests.support.fakes import Client, FakeWorker, Frame, Room
 
 from dspex_pool.dispatch import AFFINITY_SLACK
+from dspex_pool.overload import MAX_CONTROL_CALLS
 from dspex_pool.placing import INTAKE
-from dspex_pool.switchboard import MAX_CONTROL_CALLS
 from dspex_protocol import FAIL
 
 
