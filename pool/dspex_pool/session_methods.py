@@ -15,6 +15,7 @@ from .library.names import check_prefix, check_program
 from .own_method import Nothing
 from .ports import Stored
 from .program_methods import Handler, encoded, parameters, write_of
+from .session_beginnings import SessionBeginnings
 from .session_records import SessionRecord
 from .sessions import Sessions
 from .store import Record, StoreError
@@ -35,15 +36,22 @@ class SessionMethods:
 
     Args:
         sessions: Those of this server.
+        beginnings: Where new ones come from.
         library: Where their programs are.
         stored: The store, ids and the wall clock.
         serving: The numbers of the workers that take calls.
     """
 
     def __init__(
-        self, sessions: Sessions, library: Library, stored: Stored, serving: Callable[[], list[int]]
+        self,
+        sessions: Sessions,
+        beginnings: SessionBeginnings,
+        library: Library,
+        stored: Stored,
+        serving: Callable[[], list[int]],
     ) -> None:
         self._sessions = sessions
+        self._beginnings = beginnings
         self._library = library
         self._stored = stored
         self._serving = serving
@@ -140,7 +148,7 @@ class SessionMethods:
 
     async def _create(self, call: Call, session: str, record: SessionRecord) -> object:
         call.begin_effects()
-        made = await self._sessions.create(session, record, call.method, write_of(call))
+        made = await self._beginnings.begin(session, record, call.method, write_of(call))
         return session_records.describe(*made)
 
     async def _once(self, call: Call, begin: Handler) -> object:
@@ -151,7 +159,7 @@ class SessionMethods:
         except DSPexError as refusal:
             if refusal.code not in ("unknown_program", "unknown_session") or write is None:
                 raise
-            made = await self._sessions.made_before(write, call.method)
+            made = await self._beginnings.made_before(write, call.method)
             if made is None:
                 raise
             return session_records.describe(*made)

@@ -23,15 +23,14 @@ from typing import TYPE_CHECKING, Final
 from dspex_protocol import DSPexError, error
 
 from . import session_records
-from .library.failures import for_others, to_wire_error, told
+from .library.failures import for_others, to_wire_error
 from .library.names import Reference
-from .library.writes import Write, first_answer, first_detail, remember, write_key
 from .live_sessions import LiveSession, Turn
 from .ports import Promise, Stored
 from .session_leases import SessionLeases
 from .session_records import SessionRecord, key_of
-from .session_refusals import busy, exists, in_the_middle, moved, unknown
-from .store import Conflict, Delete, Fence, Fenced, Held, Put, Record, StoreError
+from .session_refusals import busy, in_the_middle, moved, unknown
+from .store import Conflict, Delete, Fenced, Held, Put, Record, StoreError
 
 if TYPE_CHECKING:
     from .calls import Call
@@ -58,6 +57,7 @@ class Sessions:
 
     Args:
         stored: The store, and what waits for it.
+        leases: Those of this server.
         clock: The time, in seconds.
         remind: Has `sweep` called at a time.
         begin: Is called when it is a call's turn: its `wanted` and `turn` are set.
@@ -71,6 +71,7 @@ class Sessions:
     def __init__(
         self,
         stored: Stored,
+        leases: SessionLeases,
         clock: Callable[[], float],
         *,
         remind: Callable[[SessionSweep, float], None],
@@ -80,7 +81,7 @@ class Sessions:
     ) -> None:
         self._store = stored.store
         self._tasks = stored.tasks
-        self._leases = SessionLeases(stored)
+        self._leases = leases
         self._clock = clock
         self._remind = remind
         self._begin = begin
@@ -90,6 +91,9 @@ class Sessions:
         self._live: dict[str, LiveSession] = {}
         self._wanted: OrderedDict[str, int] = OrderedDict()
         self._is_sweeping = False
+
+    def __contains__(self, session_id: str) -> bool:
+        return session_id in self._live
 
     def __len__(self) -> int:
         return len(self._live)
@@ -168,7 +172,7 @@ class Sessions:
         """
         while True:
             calls, others = dict(session.waiting), list(session.opening)
-            found = await self._find(session.id)
+            found = await self.find(session.id)
             if found is not None:
                 return found
             if session.waiting.keys() <= calls.keys() and len(session.opening) == len(others):
@@ -180,7 +184,12 @@ class Sessions:
                 session.opening.remove(other)
                 other.set_exception(unknown(session.id))
 
-    async def _find(self, session_id: str) -> Record | None:
+    async def find(self, session_id: str) -> Record | None:
+        """A session in the store; None when there is none.
+
+        Raises:
+            DSPexError: what the store says.
+        """
         try:
             (found,) = await self._store.get([key_of(session_id)])
         except StoreError as failure:
@@ -371,7 +380,7 @@ class Sessions:
     async def _find_loss(self, session: LiveSession) -> DSPexError | None:
         """What others have made of a session while its lease was over. Now nobody can."""
         assert session.record is not None
-        found = await self._find(session.id)
+        found = await self.find(session.id)
         if found is None:
             return unknown(session.id)
         if session_records.read_record(session.id, found.body).life != session.record.life:
@@ -427,88 +436,20 @@ class Sessions:
         session = self.live(session_id)
         if session is not None and session.record is not None:
             return session.record
-        found = await self._find(session_id)
+        found = await self.find(session_id)
         if found is None:
             raise unknown(session_id)
         return session_records.read_record(session_id, found.body)
 
-    async def create(
-        self, session_id: str, record: SessionRecord, operation: str, write: Write | None
-    ) -> tuple[str, SessionRecord]:
-        """Store a new session, once.
-
-        Args:
-            session_id: The id wanted.
-            record: It.
-            operation: A word for it; part of what a write with an id is.
-            write: What the client calls this write.
-
-        Returns:
-            The session's id, and what it began as: those of the first time, where the write was
-            made before.
+    async def end_former(self, session_id: str) -> None:
+        """Drop a session whose time is over, which nobody has noticed here.
 
         Raises:
-            DSPexError: `session_exists`, `session_busy`, `write_id_reused`, or what the store says.
+            DSPexError: what the store says.
         """
-        body = session_records.write(session_id, record)
-        changes = [Put(key=key_of(session_id), body=body, expect=0, ttl_s=record.ttl_s)]
-        if write is not None:
-            begun = session_records.write(session_id, replace(record, checkpoint=session_records.EMPTY))
-            changes.append(remember(write, operation, (session_id, record.turn), begun))
-        try:
-            await self._begin_life(session_id, changes)
-        except Conflict:
-            made = None if write is None else await self.made_before(write, operation)
-            if made is None:
-                raise exists(session_id) from None
-            return made
-        except StoreError as failure:
-            raise to_wire_error(failure) from failure
-        return session_id, record
-
-    async def _begin_life(self, session_id: str, changes: list[Put]) -> None:
-        """Store a session that is new, under a lease that no turn of an earlier one with its id has.
-
-        The revisions of a new record begin at 1 again. A turn that outlasts its session's time may
-        be on its way to the store, and would take the new one for the one that it belongs to.
-
-        Raises:
-            Conflict: when there is one.
-            StoreError: what the store says.
-            DSPexError: `session_busy` when another server makes a turn of an earlier one.
-        """
-        await self._end_former(session_id)
-        try:
-            lease = await self._leases.take(session_id)
-            await self._store.commit(changes, [Fence(lease.name, lease.epoch)])
-        except (Held, Fenced) as taken:
-            found = await self._find(session_id)
-            if found is None:
-                raise busy(session_id, taken.remaining_s if isinstance(taken, Held) else IDLE_S) from None
-            raise Conflict(found.key, found.revision) from None
-        finally:
-            if session_id not in self._live:
-                self._leases.give_back(session_id)
-
-    async def _end_former(self, session_id: str) -> None:
-        """Drop a session whose time is over, which nobody has noticed here."""
         former = self.live(session_id)
-        if former is not None and await self._find(session_id) is None:
+        if former is not None and await self.find(session_id) is None:
             self._drop(former, unknown(session_id))
-
-    async def made_before(self, write: Write, operation: str) -> tuple[str, SessionRecord] | None:
-        """What `create` made of a write; None when it has made nothing.
-
-        Raises:
-            DSPexError: `write_id_reused`, or what the store says.
-        """
-        with told:
-            (found,) = await self._store.get([write_key(write.id)])
-        answer = None if found is None else first_answer(write, operation, found.body)
-        if found is None or answer is None:
-            return None
-        session_id = answer[0]
-        return session_id, session_records.read_record(session_id, first_detail(write, operation, found.body))
 
     async def close(self, session_id: str) -> None:
         """Forget a session.

@@ -25,6 +25,8 @@ from .outcomes import Outcomes
 from .placing import Placing
 from .ports import Promise, Stored
 from .program_methods import Encoded, Handler, ProgramMethods
+from .session_beginnings import SessionBeginnings
+from .session_leases import SessionLeases
 from .session_methods import SessionMethods
 from .sessions import Sessions
 from .stored_operations import STORED_METHODS
@@ -86,20 +88,23 @@ class StoredCalls:
         self._fetching = Fetching(
             library, stored.tasks, clock, remind=remind, found=self._found, failed=self._failed
         )
+        leases = SessionLeases(stored)
         self.sessions = Sessions(
             stored,
+            leases,
             clock,
             remind=remind,
             begin=self._begin_turn,
             fail=self._failed,
             forget=placing.forget_session,
         )
+        beginnings = SessionBeginnings(stored, leases, self.sessions)
         self._handling = Handling(stored.tasks, self._handle)
         self._handlers: Mapping[str, Handler] = {
             **ProgramMethods(
                 library, self._handling, stored, self.ask_worker, forget=placing.forget_program
             ).handlers,
-            **SessionMethods(self.sessions, library, stored, self._serving).handlers,
+            **SessionMethods(self.sessions, beginnings, library, stored, self._serving).handlers,
             **DatasetMethods(stored, self.ask_worker).handlers,
         }
         assert self._handlers.keys() == STORED_METHODS.keys()
