@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from dspex_protocol.errors import describe_value, error
 
-from .values.values import from_wire
+from .values.incoming import from_wire
 
 T = TypeVar("T")
 

@@ -29,8 +29,8 @@ from .refusals import missing
 from .rows import Worker
 from .signatures.signatures import check_inputs, check_outputs
 from .streams.streaming import DEFAULT_EVENTS, Event, run_streaming
+from .values.outgoing import to_wire
 from .values.tracing import steps_of
-from .values.values import to_wire
 from .worker import failpoints
 from .worker.calls import RunningCall
 

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from dspex_bridge.signatures.type_names import PLAIN_TYPES
-from dspex_bridge.values import values
+from dspex_bridge.values.dspy_types import DSPY_TYPES
 from dspex_bridge.values.media import MEDIA_TYPES
 from dspex_protocol.limits import MEDIA_BYTES
 
@@ -33,7 +33,7 @@ def test_every_word_of_a_signature_is_in_the_table() -> None:
 
 def test_every_tag_of_dspys_types_is_in_both_tables() -> None:
     """By its name."""
-    tags = [*values._DSPY_TYPES, "example", "prediction"]  # pyright: ignore[reportPrivateUsage]
+    tags = [*DSPY_TYPES, "example", "prediction"]
     assert [] == [tag for tag in tags if tag not in ROWS]
     assert [] == [tag for tag in tags if f"| `{tag}` |" not in PROTOCOL]
 

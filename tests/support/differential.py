@@ -21,7 +21,7 @@ import pydantic
 
 from dspex_bridge.lms.answering import Answer, AsyncEngine, Engine, Question, Source
 from dspex_bridge.sim import SimModel, SimOptions, SimSource
-from dspex_bridge.values.values import from_wire
+from dspex_bridge.values.incoming import from_wire
 from dspex_pool.client import Client
 from dspex_protocol import DSPexError, Tagged, error
 

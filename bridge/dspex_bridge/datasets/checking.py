@@ -11,7 +11,7 @@ from dspex_protocol.errors import invalid_argument
 from ..programs.revival import revived
 from ..refusals import missing, refusal
 from ..signatures.signatures import FieldCheck, build_signature, demo_checks, normal_of
-from ..values.values import to_wire
+from ..values.outgoing import to_wire
 from .files import Row
 
 MAX_FIELDS: Final = 256

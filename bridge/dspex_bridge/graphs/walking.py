@@ -22,7 +22,7 @@ from dspy.primitives.base_module import BaseModule
 from ..modules.rewards import HostReward
 from ..modules.tools import HostTool
 from ..programs.live import LiveProgram
-from ..values.values import to_wire
+from ..values.outgoing import to_wire
 from .parts import Edge, Graph, Kind, Node
 
 PROGRAM: Final = "program"

@@ -19,7 +19,7 @@ from dspex_protocol.records import Doc, Length
 
 from ..modules.tools import check_tool
 from ..refusals import missing, refusal
-from ..values.values import from_wire
+from ..values.incoming import from_wire
 
 _MEDIA: Final = (dspy.Image, dspy.Audio, dspy.File)
 

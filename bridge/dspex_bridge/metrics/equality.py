@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from dspex_protocol import DSPexError
 
-from ..values.values import to_wire
+from ..values.outgoing import to_wire
 
 MAX_DEPTH: Final = 100
 """Deeper than any value of the wire; texts that are read as JSON may be deeper."""

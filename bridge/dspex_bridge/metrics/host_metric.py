@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from dspex_protocol.records import Doc, Length, Range
 
-from ..values.values import to_wire
+from ..values.outgoing import to_wire
 from .classes import Building, MetricClass
 from .metric import Asking, Metric
 from .rows import Row

@@ -9,7 +9,7 @@ from typing import Any
 from dspex_protocol import encode_value
 from dspex_protocol.errors import describe_value
 
-from ..values.values import to_wire
+from ..values.outgoing import to_wire
 from .compared import Compared, Normalize, normalized
 from .rows import Row
 from .scores import Score, no_score, verdict

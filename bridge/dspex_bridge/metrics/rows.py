@@ -9,7 +9,7 @@ import dspy
 
 from dspex_protocol.errors import invalid_argument
 
-from ..values.values import from_wire
+from ..values.incoming import from_wire
 from .scores import no_score
 
 

@@ -9,7 +9,7 @@ import dspy
 from dspex_protocol.errors import invalid_argument
 
 from ..refusals import missing
-from ..values.values import from_wire
+from ..values.incoming import from_wire
 
 
 def read_completions(value: object, module: Any, path: str) -> list[dict[str, Any]]:

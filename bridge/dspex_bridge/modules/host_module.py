@@ -21,7 +21,7 @@ from dspex_protocol.records import Doc, Length, Range, read
 from ..host_functions import HostFunctions
 from ..refusals import refusal
 from ..signatures.signatures import demo_checks
-from ..values.values import to_wire
+from ..values.outgoing import to_wire
 from .rewards import CALL_SETTINGS
 
 MAX_PARTS: Final = 64

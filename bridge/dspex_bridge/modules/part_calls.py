@@ -14,7 +14,7 @@ from ..refusals import refusal
 from ..rows import Worker
 from ..signatures.signatures import check_inputs
 from ..streams.streaming import run_in_stream
-from ..values.values import to_wire
+from ..values.outgoing import to_wire
 from ..worker.calls import RunningCall
 from .host_module import Running, running
 from .running import run_module

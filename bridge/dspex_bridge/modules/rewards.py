@@ -12,7 +12,7 @@ from dspex_protocol.errors import describe_value, error
 from dspex_protocol.records import Doc, Length, Range, read
 
 from ..host_functions import HostFunctions
-from ..values.values import to_wire
+from ..values.outgoing import to_wire
 
 CALL_SETTINGS: Final = frozenset(("config", "lm", "signature", "demos"))
 """Keywords of a call that are no inputs of the program."""

@@ -21,7 +21,7 @@ from dspex_protocol.records import Doc, Length, Range, read
 
 from ..host_functions import HostFunctions
 from ..refusals import missing, refusal
-from ..values.values import to_wire
+from ..values.outgoing import to_wire
 
 MAX_TOOLS: Final = 128
 """As many as providers take in one request."""

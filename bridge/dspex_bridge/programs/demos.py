@@ -28,7 +28,9 @@ from dspex_protocol.limits import MAX_BIG_INTEGER_BYTES, MAX_DECIMAL_BYTES, MAX_
 
 from ..refusals import refusal
 from ..signatures.signatures import demo_checks
-from ..values.values import from_wire, has_tag, to_wire
+from ..values.dspy_types import has_tag
+from ..values.incoming import from_wire
+from ..values.outgoing import to_wire
 
 MAX_VALUE_DEPTH: Final = MAX_DEPTH - 16
 """A record, and what it is sent in, have levels of their own around a value."""

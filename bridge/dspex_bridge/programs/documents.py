@@ -33,7 +33,7 @@ from dspex_protocol.errors import describe_value, invalid_argument
 from dspex_protocol.records import read
 
 from ..refusals import missing, refusal, unknown_field
-from ..values.values import to_wire
+from ..values.outgoing import to_wire
 from .live import LiveProgram
 from .records import DSPY_VERSION
 from .revival import revived

@@ -19,7 +19,7 @@ from dspy.adapters.types.base_type import CUSTOM_TYPE_END_IDENTIFIER, CUSTOM_TYP
 
 from dspex_protocol import DSPexError
 
-from ..values.values import read_dspy_type
+from ..values.incoming import read_dspy_type
 
 
 def revived(value: Any, annotation: Any) -> Any:

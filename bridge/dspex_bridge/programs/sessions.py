@@ -30,7 +30,8 @@ from dspex_protocol import (
 from dspex_protocol.records import Doc, read
 
 from ..refusals import refusal
-from ..values.values import from_wire, to_wire
+from ..values.incoming import from_wire
+from ..values.outgoing import to_wire
 from .live import LiveProgram, digests_of
 from .state import dump_state, load_state
 from .upgrades import too_new

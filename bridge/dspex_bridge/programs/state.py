@@ -27,7 +27,8 @@ from dspex_protocol.records import Doc, Length, read
 from ..failures import holds_key
 from ..refusals import missing, refusal, unknown_field
 from ..signatures.retold import retold, words_of
-from ..values.values import from_wire, to_wire
+from ..values.incoming import from_wire
+from ..values.outgoing import to_wire
 from .demos import check_demos, read_examples, write_examples
 
 MAX_LM_NAME_BYTES: Final = 128

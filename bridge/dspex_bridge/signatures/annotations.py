@@ -26,7 +26,7 @@ from dspy.experimental import Citations, Document
 from dspex_protocol.errors import DSPexError, invalid_argument
 
 from ..refusals import missing, refusal
-from ..values.values import read_dspy_type
+from ..values.incoming import read_dspy_type
 from .type_names import CONSTRAINTS, DSPY_TYPES
 
 _PLAIN: Final[Mapping[str, Any]] = {

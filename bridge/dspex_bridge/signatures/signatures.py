@@ -20,7 +20,7 @@ from dspex_protocol import decode_value, encode_value
 from dspex_protocol.errors import error, invalid_argument
 
 from ..refusals import missing, refusal, unknown_field
-from ..values.values import from_wire
+from ..values.incoming import from_wire
 from .annotations import Annotations, checked_default, constraints_of, is_protected, refused_by
 from .descriptions import normalize_description
 

@@ -22,7 +22,7 @@ from dspex_protocol import DSPexError
 from ..failures import to_failure
 from ..lms.conversation import wanted_call
 from ..lms.growing_calls import GrowingCalls
-from ..values.values import to_wire
+from ..values.outgoing import to_wire
 from ..worker.mailbox import Item, Mailbox, part_of
 from .fieldtext import FieldText, JSONReader, Reader
 from .fieldvalues import AnswerValues, FieldValue, SectionValues

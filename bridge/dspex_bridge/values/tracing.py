@@ -12,7 +12,7 @@ from typing import Any
 
 import dspy
 
-from .values import to_wire
+from .outgoing import to_wire
 
 
 def steps_of(module: dspy.Module, trace: Sequence[tuple[Any, dict[str, Any], Any]]) -> list[object]:

@@ -39,7 +39,7 @@ from ..programs.live import LiveProgram
 from ..programs.programs import StoredProgram
 from ..programs.records import Spec
 from ..signatures.signatures import check_inputs, check_outputs
-from ..values.values import to_wire
+from ..values.outgoing import to_wire
 
 MODULES: Final = ("Predict", "ChainOfThought")
 INPUTS: Final = {"question": "Does it work?"}

@@ -17,7 +17,7 @@ from tests.support.programs import ANYTHING, OBJECTS, PLACE, RICH_SIGNATURE, ric
 
 from dspex_bridge.programs.demos import MAX_VALUE_DEPTH, check_demos, read_examples, write_examples
 from dspex_bridge.signatures.signatures import build_signature
-from dspex_bridge.values.values import from_wire
+from dspex_bridge.values.incoming import from_wire
 from dspex_protocol import DSPexError, Tagged, encode_value
 
 SCORED: Any = build_signature(

@@ -31,7 +31,8 @@ from dspex_bridge.programs.documents import dump_document
 from dspex_bridge.programs.live import LiveProgram
 from dspex_bridge.programs.records import DSPY_VERSION, Spec, read_record
 from dspex_bridge.signatures.signatures import build_signature
-from dspex_bridge.values.values import from_wire, to_wire
+from dspex_bridge.values.incoming import from_wire
+from dspex_bridge.values.outgoing import to_wire
 from dspex_protocol import DSPexError, Tagged, encode_value
 
 BUILDER = Builder()

@@ -17,7 +17,7 @@ from dspex_bridge.programs.demos import check_demos
 from dspex_bridge.programs.live import LiveProgram
 from dspex_bridge.programs.records import Spec, read_record
 from dspex_bridge.signatures.signatures import check_inputs
-from dspex_bridge.values.values import from_wire
+from dspex_bridge.values.incoming import from_wire
 from dspex_protocol import Tagged, Tensor, decode_value, encode_value
 
 BUILDER = Builder()

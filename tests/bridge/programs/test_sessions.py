@@ -11,7 +11,7 @@ import pytest
 from tests.support.hops import SUPPORT, Hop, worker_here
 
 from dspex_bridge.programs.sessions import SessionTable
-from dspex_bridge.values.values import code_class
+from dspex_bridge.values.dspy_types import code_class
 from dspex_bridge.worker.serve import WorkerProcess
 from dspex_protocol import CANCEL, FAIL, NOTE, REPLY, DSPexError, Meta, Tagged
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from tests.support.wire_values import VALUES
 
 from dspex_bridge.signatures.signatures import build_signature, check_inputs
-from dspex_bridge.values.values import from_wire, to_wire
+from dspex_bridge.values.incoming import from_wire
+from dspex_bridge.values.outgoing import to_wire
 from dspex_protocol import DSPexError, Tagged, decode_value, encode_value
 
 

@@ -12,8 +12,9 @@ from dspy.experimental import Document
 
 from dspex_bridge.signatures.signatures import build_signature, check_inputs
 from dspex_bridge.values import media
+from dspex_bridge.values.incoming import from_wire
 from dspex_bridge.values.media import MEDIA_TYPES
-from dspex_bridge.values.values import from_wire, to_wire
+from dspex_bridge.values.outgoing import to_wire
 from dspex_protocol import DSPexError, Tagged, decode_value, encode_value
 from dspex_protocol.limits import MEDIA_BYTES
 
