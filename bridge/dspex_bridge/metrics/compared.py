@@ -56,21 +56,35 @@ class Compared:
         if self.value is not None and self.any_of:
             self.accepted(self.value, f"{path}.value")
 
-    def best(self, row: Row, compare: Callable[[Any, Any, str], Score]) -> Score:
+    def best(
+        self,
+        row: Row,
+        compare: Callable[[Any, Any, str], Score],
+        prepare: Callable[[Any], Any] = lambda given: given,
+    ) -> Score:
         """The best score among all that would do.
 
         Args:
             row: To be scored.
             compare: Of what came, one value that would do, and where that stands.
+            prepare: What came, as it is compared; once, since it may be long, and what will do may be many.
         """
-        given = row.given(self.field)
+        given = prepare(row.given(self.field))
+        scores = [compare(given, value, path) for path, value in self.wanted(row)]
+        return max(scores, key=lambda score: score.score)
+
+    def wanted(self, row: Row) -> list[tuple[str, Any]]:
+        """All that would do, each with where it stands.
+
+        Raises:
+            DSPexError: `metric_failed` when the row has nothing of the kind.
+        """
         name = self.expected or self.field
         wanted = row.wanted(name) if self.value is None else self.value
         path = f"example.{name}" if self.value is None else "value"
         if not self.any_of:
-            return compare(given, wanted, path)
-        scores = [compare(given, one, f"{path}[{n}]") for n, one in enumerate(self.accepted(wanted, path))]
-        return max(scores, key=lambda score: score.score)
+            return [(path, wanted)]
+        return [(f"{path}[{n}]", one) for n, one in enumerate(self.accepted(wanted, path))]
 
     @staticmethod
     def accepted(wanted: Any, path: str) -> list[Any]:

@@ -42,7 +42,15 @@ class JsonMatch(Compared):
     def measure(self, row: Row) -> Score:
         """Feedback names the first place that differs."""
         ignored = [read_path(path, "ignore") for path in self.ignore]
-        return self.best(row, lambda given, wanted, path: _compare(given, wanted, path, ignored))
+        return self.best(row, lambda given, wanted, path: _compare(given, wanted, path, ignored), _read)
+
+
+def _read(given: Any) -> object:
+    """The value, or the score of what is no JSON."""
+    try:
+        return _value(given)
+    except _NoJson as reason:
+        return verdict(False, f"it is no JSON ({reason})")
 
 
 def _compare(given: Any, wanted: Any, path: str, ignored: list[Path]) -> Score:
@@ -50,10 +58,9 @@ def _compare(given: Any, wanted: Any, path: str, ignored: list[Path]) -> Score:
         reference = _value(wanted)
     except _NoJson as reason:
         raise no_score(path, "JSON", f"a text that is none ({reason})") from None
-    try:
-        found = difference(_value(given), reference, ignored)
-    except _NoJson as reason:
-        return verdict(False, f"it is no JSON ({reason})")
+    if isinstance(given, Score):
+        return given
+    found = difference(given, reference, ignored)
     return verdict(found is None, None if found is None else f"{written(found[0])}: {found[1]}")
 
 

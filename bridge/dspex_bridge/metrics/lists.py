@@ -24,16 +24,17 @@ class SetF1(Compared):
 
     def measure(self, row: Row) -> Score:
         """What is twice in a list counts once; two empty lists are the same."""
-        return self.best(row, self._compare)
+        return self.best(row, self._compare, self._members)
 
-    def _compare(self, given: Any, wanted: Any, path: str) -> Score:
-        if not isinstance(wanted, list | tuple | set | frozenset):
+    def _compare(self, given: Counter[object] | None, wanted: Any, path: str) -> Score:
+        members = self._members(wanted)
+        if members is None:
             raise no_score(path, "an array", describe_value(wanted))
-        if not isinstance(given, list | tuple | set | frozenset):
-            return verdict(False, "it is no list")
-        return f1(self._members(given), self._members(wanted))
+        return verdict(False, "it is no list") if given is None else f1(given, members)
 
-    def _members(self, values: Any) -> Counter[object]:
+    def _members(self, values: Any) -> Counter[object] | None:
+        if not isinstance(values, list | tuple | set | frozenset):
+            return None
         return Counter({self._key(value) for value in values})
 
     def _key(self, value: object) -> object:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Annotated, Any, Final, TypeAlias
 
 import dspy
@@ -27,8 +27,8 @@ from .scores import Score
 from .scoring import PartFailed, Scoring, failure_of, in_thread, measure
 
 MAX_ROWS: Final = 100_000
-AT_ONCE: Final = 64
-"""Rows that are measured in a thread before it is asked whether the call still wants them."""
+PIECE_S: Final = 0.05
+"""Rows are measured in a thread for so long before it is asked whether the call still wants the others."""
 
 Outcome: TypeAlias = Score | DSPexError
 
@@ -77,15 +77,21 @@ def _language_model(lms: LanguageModels, metric: Metric, wanted: str | None) -> 
 
 
 async def _measured(metric: Metric, rows: Sequence[Row]) -> list[Outcome]:
+    left = iter(rows)
     outcomes: list[Outcome] = []
-    for at in range(0, len(rows), AT_ONCE):
-        piece = rows[at : at + AT_ONCE]
-        outcomes += await in_thread(functools.partial(_outcomes, metric, piece))
+    while len(outcomes) < len(rows):
+        outcomes += await in_thread(lambda: _piece(metric, left))
     return outcomes
 
 
-def _outcomes(metric: Metric, rows: Sequence[Row]) -> list[Outcome]:
-    return [_outcome(metric, row) for row in rows]
+def _piece(metric: Metric, rows: Iterator[Row]) -> list[Outcome]:
+    until_s = monotonic() + PIECE_S
+    outcomes: list[Outcome] = []
+    for row in rows:
+        outcomes.append(_outcome(metric, row))
+        if monotonic() > until_s:
+            break
+    return outcomes
 
 
 def _outcome(metric: Metric, row: Row) -> Outcome:

@@ -39,11 +39,13 @@ class ExactMatch(Compared):
 
     def measure(self, row: Row) -> Score:
         """Of texts by how they are normalized; of all else by value."""
-        return self.best(row, self._compare)
+        return self.best(row, self._compare, self._prepared)
+
+    def _prepared(self, value: Any) -> Any:
+        return normalized(value, self.normalize) if isinstance(value, str) else value
 
     def _compare(self, given: Any, wanted: Any, path: str) -> Score:
-        if isinstance(given, str) and isinstance(wanted, str):
-            given, wanted = normalized(given, self.normalize), normalized(wanted, self.normalize)
+        wanted = self._prepared(wanted)
         if difference(given, wanted) is None:
             return verdict(True)
         return verdict(False, f"expected {shown(wanted)}, got {shown(given)}")
@@ -57,12 +59,11 @@ class Contains(Compared):
 
     def measure(self, row: Row) -> Score:
         """An empty text is in every text."""
-        return self.best(row, self._compare)
+        return self.best(row, self._compare, lambda given: given_text(given, self.normalize))
 
-    def _compare(self, given: Any, wanted: Any, path: str) -> Score:
+    def _compare(self, given: str | Score, wanted: Any, path: str) -> Score:
         part = expected_text(wanted, path, self.normalize)
-        text = given_text(given, self.normalize)
-        return text if isinstance(text, Score) else verdict(part in text, f"it lacks {shown(part)}")
+        return given if isinstance(given, Score) else verdict(part in given, f"it lacks {shown(part)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,12 +128,15 @@ class TokenF1(Compared):
 
     def measure(self, row: Row) -> Score:
         """Two texts without a word are the same."""
-        return self.best(row, self._compare)
+        return self.best(row, self._compare, self._prepared)
 
-    def _compare(self, given: Any, wanted: Any, path: str) -> Score:
-        reference = self._words(expected_text(wanted, path, self.normalize))
+    def _prepared(self, given: Any) -> Counter[str] | Score:
         text = given_text(given, self.normalize)
-        return text if isinstance(text, Score) else f1(self._words(text), reference)
+        return text if isinstance(text, Score) else self._words(text)
+
+    def _compare(self, given: Counter[str] | Score, wanted: Any, path: str) -> Score:
+        reference = self._words(expected_text(wanted, path, self.normalize))
+        return given if isinstance(given, Score) else f1(given, reference)
 
     def _words(self, text: str) -> Counter[str]:
         # DSPy's has taken punctuation out, and takes what stands between blanks.
@@ -154,30 +158,34 @@ class EditDistance(Compared):
 
     def measure(self, row: Row) -> Score:
         """By Levenshtein's distance; two empty texts are the same."""
-        return self.best(row, self._compare)
+        texts = [expected_text(value, path, self.normalize) for path, value in self.wanted(row)]
+        self._bound(sum(map(len, texts)), f"example.{self.expected or self.field}")
+        return self.best(row, self._compare, self._prepared)
 
-    def _compare(self, given: Any, wanted: Any, path: str) -> Score:
-        reference = expected_text(wanted, path, self.normalize)
+    def _prepared(self, given: Any) -> str | Score:
         text = given_text(given, self.normalize)
-        if isinstance(text, Score):
-            return text
-        self._bound(reference, path)
-        self._bound(text, f"prediction.{self.field}")
+        self._bound(0 if isinstance(text, Score) else len(text), f"prediction.{self.field}")
+        return text
+
+    def _compare(self, given: str | Score, wanted: Any, path: str) -> Score:
+        reference = expected_text(wanted, path, self.normalize)
+        if isinstance(given, Score):
+            return given
         # Named here, since it is there only with the extra.
         levenshtein: Any = importlib.import_module("rapidfuzz.distance.Levenshtein")
-        return Score(score=float(levenshtein.normalized_similarity(text, reference)))
+        return Score(score=float(levenshtein.normalized_similarity(given, reference)))
 
     @staticmethod
-    def _bound(text: str, path: str) -> None:
-        if len(text) > MAX_DISTANCE_CHARACTERS:
-            raise no_score(path, f"at most {MAX_DISTANCE_CHARACTERS} characters", f"{len(text)}")
+    def _bound(count: int, path: str) -> None:
+        if count > MAX_DISTANCE_CHARACTERS:
+            raise no_score(path, f"at most {MAX_DISTANCE_CHARACTERS} characters in all", f"{count}")
 
 
 def f1(given: Counter[Any], wanted: Counter[Any]) -> Score:
     """Precision, recall and their harmonic mean, of counted things; of nothing and nothing 1."""
     if not given and not wanted:
         return Score(score=1.0, parts={"precision": Score(score=1.0), "recall": Score(score=1.0)})
-    same = (given & wanted).total()
+    same = sum(min(count, given[thing]) for thing, count in wanted.items())
     precision = same / given.total() if given else 0.0
     recall = same / wanted.total() if wanted else 0.0
     mean = 2 * precision * recall / (precision + recall) if same else 0.0

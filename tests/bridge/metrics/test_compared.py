@@ -235,6 +235,36 @@ def test_a_pattern_that_goes_back_for_ever_is_stopped() -> None:
     assert ("metric_timeout", False, True) == (failed.code, failed.retryable, went_on.is_set())
 
 
+@pytest.mark.parametrize("metric", ["exact_match", "contains", "token_f1", "json_match", "set_f1"])
+def test_what_came_is_read_once(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many values would do: it may be as long as a frame."""
+    read: list[object] = []
+
+    class Watched(str):
+        """A text that tells when it is looked at."""
+
+        __slots__ = ()
+
+        def casefold(self) -> str:
+            read.append(self)
+            return super().casefold()
+
+    loads = json.loads
+
+    def watched(text: str, **more: Any) -> Any:
+        read.append(text)
+        return loads(text, **more)
+
+    monkeypatch.setattr(json, "loads", watched)
+    monkeypatch.setattr("unicodedata.normalize", lambda form, text: text)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    came: Any = Watched('"came"')
+    options = {} if metric == "json_match" else {"normalize": "case"}
+    many = [["x"]] * 9 if metric == "set_f1" else ["7"] * 9
+    what = spec(metric, **ANSWER, any_of=True, **options)
+    score(what, {"answer": many}, {"answer": [came] if metric == "set_f1" else came})
+    assert 1 == sum(text is came for text in read)
+
+
 def test_feedback_is_short_and_says_where() -> None:
     """The first place of JSON that differs; never the whole of a long text."""
     found = score(spec("json_match", **ANSWER), {"answer": {"a": [{"b": 1}]}}, {"answer": {"a": [{"b": 2}]}})
@@ -274,6 +304,9 @@ def test_edit_distance_bounds_its_texts() -> None:
     """The time is a product."""
     failed = failure(spec("edit_distance", **ANSWER), {"answer": "a"}, {"answer": "a" * 50_001})
     assert ("metric_failed", "prediction.answer") == (failed.code, failed.details["field"])
+    several = spec("edit_distance", **ANSWER, any_of=True)
+    failed = failure(several, {"answer": ["a" * 501] * 100}, {"answer": "a"})
+    assert ("metric_failed", "example.answer") == (failed.code, failed.details["field"])
 
 
 def test_edit_distance_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
