@@ -232,25 +232,37 @@ defmodule DSPex.StoredSessionsTest do
     test "writes that are lost with their server are made once", %{store: store} do
       dspex = stored(__MODULE__.Writing, store)
       Programs.create!(dspex, @chat, program: "chat")
-      killer = Task.async(fn -> for _ <- 1..5, do: Process.sleep(300) && kill_server(dspex) end)
-
-      versions =
-        for number <- 1..60 do
-          {:ok, program} = surely(dspex, [state: [self: [instructions: "number #{number}"]]], [])
-          program.version
-        end
-
-      Task.await(killer, 60_000)
-      assert versions == Enum.to_list(2..61)
+      counts = %{written: :counters.new(1, []), lost: :counters.new(1, [])}
+      killer = Task.async(fn -> for kill <- 1..4, do: kill_after(dspex, counts.written, 5 * kill) end)
+      versions = write_while(fn -> Process.alive?(killer.pid) end, dspex, counts, [])
+      Task.await(killer)
+      assert :counters.get(counts.lost, 1) > 0
+      assert versions == Enum.to_list(2..(length(versions) + 1))
+      assert Programs.get!(dspex, "chat").newest == List.last(versions)
       DSPex.stop(dspex)
     end
 
+    # While the next write is made.
+    defp kill_after(dspex, written, count) do
+      wait_for(fn -> :counters.get(written, 1) >= count end, 6_000)
+      kill_server(dspex)
+    end
+
+    defp write_while(go_on?, dspex, counts, versions) do
+      change = [state: [self: [instructions: "number #{length(versions)}"]]]
+      {:ok, %{version: version}} = surely(dspex, change, [], counts.lost)
+      :counters.add(counts.written, 1, 1)
+      versions = [version | versions]
+      if go_on?.(), do: write_while(go_on?, dspex, counts, versions), else: Enum.reverse(versions)
+    end
+
     # As the moduledoc of DSPex.Programs says.
-    defp surely(dspex, changes, options) do
+    defp surely(dspex, changes, options, lost) do
       case Programs.update(dspex, "chat", changes, options) do
         {:error, %Error{retryable?: true, details: %{"write_id" => write_id}} = error} ->
+          :counters.add(lost, 1, 1)
           Process.sleep(error.retry_after_ms || 1)
-          surely(dspex, changes, write_id: write_id)
+          surely(dspex, changes, [write_id: write_id], lost)
 
         outcome ->
           outcome
