@@ -57,6 +57,14 @@ def test_those_over_one_answer_say_what_dspy_says(name: str, wanted: str, came: 
     assert float(function(came, wanted)) == found.score
 
 
+@given(wanted=SEVERAL, came=WORDS)
+def test_of_several_answers_the_best_counts(wanted: list[str], came: str) -> None:
+    """Also for those of DSPy's that take one."""
+    several = {"answer": wanted}, {"answer": came}
+    assert of_dspy.F1(came, wanted) == score(spec("f1_score", field="answer"), *several).score
+    assert of_dspy.EM(came, wanted) == score(spec("em_score", field="answer"), *several).passed
+
+
 @given(wanted=SEVERAL, came=WORDS, frac=st.floats(0, 1))
 def test_a_match_of_answers_is_dspys(wanted: list[str], came: str, frac: float) -> None:
     """With its option, and with fields that are called otherwise."""

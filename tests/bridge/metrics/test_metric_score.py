@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -12,6 +13,7 @@ from tests.support.hops import Hop, worker_here
 from tests.support.metrics import spec
 
 from dspex_bridge.host_functions import HostFunctions
+from dspex_bridge.metrics import operation
 from dspex_bridge.worker.serve import WorkerProcess
 from dspex_protocol import CANCEL, DSPexError, Tagged, error
 
@@ -198,7 +200,7 @@ async def test_rows_are_asked_about_at_once_as_many_as_wanted() -> None:
         running += 1
         most = max(most, running)
         if running == 3:
-            gate.set()
+            asyncio.get_running_loop().call_soon(gate.set)  # when all that could begin have begun
         await gate.wait()
         running -= 1
         return args["example"]["answer"] / 10
@@ -326,6 +328,24 @@ async def test_a_cancelled_call_stops_between_rows() -> None:
         await hop.say(CANCEL, call_id, None, {}, None)
         with pytest.raises(DSPexError, match="cancelled"):
             await hop.end(call_id)
+
+
+async def test_rows_are_measured_a_while_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a thread, which cannot be stopped, soon sees that its call is over."""
+    clock = itertools.count()
+    pieces: list[int] = []
+
+    async def in_thread(work: Callable[[], list[Any]]) -> list[Any]:
+        found = work()
+        pieces.append(len(found))
+        return found
+
+    monkeypatch.setattr(operation, "monotonic", lambda: next(clock) * operation.PIECE_S * 0.6)
+    monkeypatch.setattr(operation, "in_thread", in_thread)
+    async with worker_here() as (hop, _):
+        told = await hop.call("metric.score", {"metric": RIGHT, "rows": rows(*((n, 3) for n in range(6)))})
+    assert [2, 2, 2] == pieces
+    assert [0.0, 0.0, 0.0, 1.0, 0.0, 0.0] == codes(told)
 
 
 async def test_metrics_are_described() -> None:
