@@ -25,6 +25,7 @@ from .modules.retrievers import read_retriever
 from .modules.running import run_module
 from .programs.live import LiveProgram, Template
 from .programs.sessions import Turn
+from .programs.state import named_learners
 from .refusals import missing
 from .rows import Worker
 from .signatures.signatures import check_inputs, check_outputs
@@ -186,7 +187,7 @@ def _adapter(lms: LanguageModels, template: Template, what: Predict) -> dspy.Ada
 def _language_models(lms: LanguageModels, program: LiveProgram, wanted: str | None) -> dspy.LM | None:
     """Give predictors the models that they name; returns the one for the others."""
     if program.lms:
-        predictors: dict[str, Any] = dict(program.module.named_predictors())
+        predictors: dict[str, Any] = dict(named_learners(program.module))
         for name, lm in program.lms.items():
             # As configured now, which may be another object than at the last call.
             predictors[name].lm = lms.get(lm, f"state.{name}.lm")

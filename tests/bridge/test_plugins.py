@@ -54,4 +54,4 @@ def test_a_module_of_a_plugin_is_described() -> None:
     rows = {row["name"]: row for row in Catalog([MINE]).describe()}
     assert rows["Mine"]["available"]
     assert rows["Predict"]["available"]
-    assert not rows["Flex"]["available"]
+    assert rows["Flex"]["available"]

@@ -82,12 +82,16 @@ URLS: Final = {
     "ftp": "ftp://127.0.0.1/x",
 }
 
+FLEX: Final[dict[str, Any]] = {"module": "Flex", "signature": "question -> answer", "options": {}}
 RECORDS: Final[dict[str, Any]] = {
     "a module by its path": spec(module="os.path"),
     "a module of builtins": spec(module="builtins.exec"),
     "a module that is no program": spec(module="LM"),
     "a module with dots": spec(module="dspy.predict.predict.Predict"),
-    "a flex module": spec(module="Flex", options={"module_src": "import os; os.system('touch /tmp/owned')"}),
+    "source as an option": spec(module="Flex", options={"module_src": "import os; os.system('true')"}),
+    "source of a predictor": state(source="import os; os.system('true')"),
+    "source that is none": {**RECORD, "spec": FLEX, "state": {"self": {"source": REDUCED}}},
+    "source with more": {**RECORD, "spec": FLEX, "state": {"self": {"source": "x", "module_src": "x"}}},
     "an interpreter": spec(module="ProgramOfThought", options={"interpreter_factory": "LocalInterpreter"}),
     "a type by its path": spec(signature="q: evilmod.T -> a"),
     "a type that calls": spec(signature="q: __import__('os').system('true') -> a"),
@@ -202,6 +206,19 @@ CHECKPOINTS: Final[dict[str, Any]] = {
 }
 """Loaded into a session with a conversation, and predicted with."""
 
+_SYSTEM: Final = "__import__('os').system('touch /tmp/owned')"
+SOURCES: Final[dict[str, str]] = {
+    "a module that acts": f"{_SYSTEM}\nclass A:\n    def forward(self): pass",
+    "a class that acts": f"class A:\n    {_SYSTEM}\n    def forward(self): pass",
+    "a decorator that acts": f"@{_SYSTEM}\nclass A:\n    def forward(self): pass",
+    "a metaclass that acts": f"class A(metaclass={_SYSTEM}):\n    def forward(self): pass",
+    "a default that acts": f"class A:\n    def forward(self, x={_SYSTEM}): pass",
+    "an annotation that acts": f"class A:\n    x: {_SYSTEM} = 1\n    def forward(self, x: {_SYSTEM}): pass",
+    "an import": "import antigravity\nclass A:\n    def forward(self): pass",
+    "an encoding": "# coding: evilmod\nclass A:\n    def forward(self): pass",
+}
+"""Of a Flex, loaded and built: it may be parsed, and is not to be run."""
+
 CHAT: Final = record(
     spec={"module": "Predict", "signature": "question, history: history -> answer", "options": {}},
     state={"self": {**STATE, "fields": _WORDS}},
@@ -231,7 +248,9 @@ class Watch:
         self.seen: list[str] = []
 
     def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
-        if self.is_on and event.startswith(DENIED):
+        # Source is parsed, which is told as compiling to "<unknown>"; running it would be told as exec.
+        parses = event == "compile" and arguments[1] == "<unknown>"
+        if self.is_on and event.startswith(DENIED) and not parses:
             self.seen.append(f"{event} {arguments!r}"[:200])
             raise PermissionError(f"{event} is denied")
 
@@ -239,6 +258,13 @@ class Watch:
 async def try_record(hop: Any, value: Any) -> str:
     await hop.call("program.load", value, **MINE, build=True)
     await hop.call("program.predict", {"inputs": {"question": "x"}}, **MINE)
+    return "harmless"
+
+
+async def try_source(hop: Any, source: str) -> str:
+    await hop.call(
+        "program.load", {**RECORD, "spec": FLEX, "state": {"self": {"source": source}}}, **MINE, build=True
+    )
     return "harmless"
 
 
@@ -274,10 +300,12 @@ async def main() -> dict[str, list[Any]]:
     outcomes: dict[str, list[Any]] = {"the hook": [_control(watch), watch.seen]}
     async with worker_here() as (hop, _):
         await try_record(hop, RECORD)
+        await try_source(hop, "class A:\n    def forward(self): pass")
         await try_document(hop, json.dumps(DOCUMENT))
         await try_checkpoint(hop, {"history": [{"question": "x", "answer": "y"}], "state": None, "schema": 1})
         for attempt, cases in (
             (try_record, RECORDS),
+            (try_source, SOURCES),
             (try_document, DOCUMENTS),
             (try_checkpoint, CHECKPOINTS),
         ):

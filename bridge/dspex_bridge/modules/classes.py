@@ -17,6 +17,7 @@ from typing import Any, Final
 import dspy
 
 from ..code.code_act import CodeAct
+from ..code.flex import Flex
 from ..pipelines.pipeline import Pipeline
 from .completions import read_completions
 from .host_module import Host
@@ -68,8 +69,6 @@ class ModuleClass:
         return "module" not in self.options or "signature" in arguments_of(self.make)
 
 
-_LEARNS_CODE: Final = "what it learns is source code, and states of programs have no place for it yet"
-
 _TAKEN: Final[Mapping[str, frozenset[str]]] = {
     "ChainOfThought": frozenset({"reasoning"}),
     "ReAct": frozenset({"trajectory", "max_iters", "next_thought", "next_tool_name", "next_tool_args"}),
@@ -78,6 +77,7 @@ _TAKEN: Final[Mapping[str, frozenset[str]]] = {
     "ProgramOfThought": frozenset(
         {"previous_code", "error", "generated_code", "final_generated_code", "code_output", "reasoning"}
     ),
+    "Flex": frozenset({"config"}),
     "CodeAct": frozenset({"trajectory", "max_iters", "generated_code", "finished", "reasoning"}),
 }
 """Inputs that a module's own fields or keywords would hide."""
@@ -103,7 +103,7 @@ _GIVES: Final[Mapping[str, Mapping[str, object]]] = {"KNN": KNN.GIVES}
 _STATELESS: Final = frozenset(
     (
         *("Predict", "ChainOfThought", "ReAct", "ReActV2", "MultiChainComparison", "Majority"),
-        *("ProgramOfThought", "CodeAct", "RLM", "Host", "Retrieve", "Pipeline", "KNN"),
+        *("ProgramOfThought", "CodeAct", "RLM", "Flex", "Host", "Retrieve", "Pipeline", "KNN"),
     )
 )
 """Modules that a call does not change, but for what is in them. Of others nobody knows, so that each call
@@ -119,7 +119,7 @@ def found_classes() -> Mapping[str, Callable[..., Any]]:
         if inspect.isclass(class_) and issubclass(class_, dspy.Module) and class_ is not dspy.Module
     }
     ours = {"Host": Host, "KNN": KNN, "Majority": Majority, "Pipeline": Pipeline, "Retrieve": Retrieve}
-    return {**found, "CodeAct": CodeAct, **ours}
+    return {**found, "CodeAct": CodeAct, "Flex": Flex, **ours}
 
 
 @functools.cache
@@ -128,7 +128,7 @@ def buildable() -> Mapping[str, ModuleClass]:
     return {
         name: _row(name, make, options)
         for name, make in found_classes().items()
-        if not isinstance(options := _options(make), str)
+        if not isinstance(options := options_of(make), str)
     }
 
 
@@ -136,13 +136,8 @@ def buildable() -> Mapping[str, ModuleClass]:
 def unavailable() -> Mapping[str, str]:
     """Why not, of the others."""
     return {
-        name: reason for name, make in found_classes().items() if isinstance(reason := _options(make), str)
+        name: reason for name, make in found_classes().items() if isinstance(reason := options_of(make), str)
     }
-
-
-def _options(make: Callable[..., Any]) -> Mapping[str, Option] | str:
-    # A part that has a parameter of its own beside predictors: DSPy's mark of what keeps code.
-    return _LEARNS_CODE if hasattr(make, "module_src") else options_of(make)
 
 
 def _row(name: str, make: Callable[..., Any], options: Mapping[str, Option]) -> ModuleClass:

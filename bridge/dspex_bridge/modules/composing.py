@@ -17,7 +17,7 @@ from dspex_protocol.records import read
 
 from ..programs.live import LiveProgram, Template, part_of, template_of
 from ..programs.records import Origin, Spec, StoredPart, read_record
-from ..programs.state import copy_module, dump_state
+from ..programs.state import copy_module, dump_state, named_learners
 from ..refusals import missing, refusal
 from ..signatures.signatures import build_signature, normalize
 from .options import Part
@@ -83,7 +83,7 @@ def compose(
     }
     composer = _Composer(builder, programs, choices)
     template = composer.build(spec, "spec")
-    predictors = dict(template.module.named_predictors())
+    predictors = dict(named_learners(template.module))
     learned = {
         name: composer.learned[id(one)] for name, one in predictors.items() if id(one) in composer.learned
     }
@@ -138,7 +138,7 @@ class _Composer:
             raise missing(f"{path}.program", f"the record of program {origin.program!r}")
         self._check_choices(program, path)
         module = copy_module(program.module)
-        for name, predictor in module.named_predictors():
+        for name, predictor in named_learners(module):
             self.learned[id(predictor)] = program.lms.get(name, "")
         return part_of(program.template, module, origin)
 

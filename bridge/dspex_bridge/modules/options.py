@@ -128,6 +128,7 @@ _LIMITS: Final[Mapping[str, tuple[int, int]]] = {
     "max_iters": (1, 1_000),
     "fail_count": (0, 128),
     "max_llm_calls": (0, 10_000),
+    "max_predictor_calls": (1, 10_000),
     "max_output_chars": (1, 10_000_000),
     "k": (1, 1_000),
 }
@@ -140,6 +141,7 @@ _DOCS: Final[Mapping[str, str]] = {
     "threshold": "a reward of this much ends the attempts",
     "fail_count": "how many attempts may raise; N by default",
     "max_llm_calls": "how many questions its code may ask a language model",
+    "max_predictor_calls": "how often its source may call predictors, at each prediction",
     "max_output_chars": "of what code prints, as many the model is shown",
     "temperature": "of the requests",
     "k": "how many passages or examples at most",

@@ -26,7 +26,7 @@ from .carrying import carried_over
 from .documents import read_document
 from .live import LiveProgram, Template, part_of, template_of
 from .records import DSPY_VERSION, Record, Spec, StoredPart
-from .state import copy_module, load_state, patched, read_patches
+from .state import copy_module, load_state, named_learners, patched, read_patches
 
 
 class Builder:
@@ -173,7 +173,7 @@ class Builder:
         )
 
     def _patched(self, template: Template, state: dict[str, object], patch: object) -> LiveProgram:
-        predictors = dict(template.module.named_predictors())
+        predictors = dict(named_learners(template.module))
         patches = {} if patch is None else read_patches(patch, predictors, "state")
         after: dict[str, Any] = dict(state)
         for name, part in patches.items():

@@ -12,10 +12,11 @@ from typing import Any
 
 from dspex_protocol import encode_value
 
+from ..code.flex import keeps_source
 from ..modules.composing import Composed
 from ..refusals import refusal
 from .live import LiveProgram
-from .state import PredictorPatch, checked_demos, read_patches
+from .state import PredictorPatch, checked_demos, named_learners, read_patches
 
 
 def carried_over(old: LiveProgram, new: LiveProgram, patch: object, composed: Composed) -> dict[str, object]:
@@ -31,7 +32,7 @@ def carried_over(old: LiveProgram, new: LiveProgram, patch: object, composed: Co
         CallerError: `invalid_argument` naming a predictor whose state does not fit, or a demo.
     """
     state = {**new.state, **composed.state}
-    predictors = dict(new.module.named_predictors())
+    predictors = dict(named_learners(new.module))
     replaced = {} if patch is None else read_patches(patch, predictors, "state")
     for name, learned in _learned(old).items():
         if name in composed.learned:
@@ -64,7 +65,7 @@ def _different(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
 def _check_fit(
     old: LiveProgram, new: LiveProgram, name: str, learned: Mapping[str, object], path: str
 ) -> None:
-    predictors: dict[str, Any] = dict(new.module.named_predictors())
+    predictors: dict[str, Any] = dict(named_learners(new.module))
     parts = ", ".join(learned)
     if name not in predictors:
         raise refusal(
@@ -72,7 +73,9 @@ def _check_fit(
             f"a module with the predictor {name!r}, whose {parts} the version before has learned",
             f"one with {', '.join(predictors) or 'no predictors'}",
         )
-    predictor: Any = dict(old.module.named_predictors())[name]
+    predictor: Any = dict(named_learners(old.module))[name]
+    if keeps_source(predictor) != keeps_source(predictors[name]):
+        raise refusal(path, f"a part of the same kind for the {parts} that {name!r} has learned", "another")
     before = list(predictor.signature.fields)
     after = list(predictors[name].signature.fields)
     if len(before) != len(after):

@@ -32,12 +32,13 @@ from dspex_protocol import DSPexError, error
 from dspex_protocol.errors import describe_value, invalid_argument
 from dspex_protocol.records import read
 
+from ..code.flex import check_source, keeps_source
 from ..refusals import missing, refusal, unknown_field
 from ..values.outgoing import to_wire
 from .live import LiveProgram
 from .records import DSPY_VERSION
 from .revival import revived
-from .state import Words, copy_module
+from .state import Words, copy_module, named_learners
 
 _METADATA: Final = "metadata"
 _FORMAT: Final = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
@@ -50,8 +51,10 @@ def dump_document(program: LiveProgram) -> str:
         DSPexError: `value_unencodable` naming a demo that has no JSON.
     """
     copied = copy_module(program.module)
-    for name, predictor in copied.named_predictors():
+    for name, predictor in named_learners(copied):
         predictor.lm = None
+        if keeps_source(predictor):
+            continue
         predictor.train = [_plain(example) for example in predictor.train]
         _check_json(predictor.dump_state(), f"state.{name}")
     whole = _dumped(copied)
@@ -121,6 +124,14 @@ class _Predictor:
     fields: dict[str, object] = field(default_factory=dict[str, object])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """What DSPy dumps of a Flex; its language model is dropped as those of predictors are."""
+
+    module_src: str
+    lm: dict[str, object] | None = None
+
+
 def read_document(document: str, program: LiveProgram) -> dict[str, object]:
     """The state that a document describes.
 
@@ -171,22 +182,24 @@ def _read_state(whole: Mapping[str, Any], program: LiveProgram) -> dict[str, obj
         raise invalid_argument("document.metadata", "a map", whole[_METADATA])
     states = {name: state for name, state in whole.items() if name != _METADATA}
     module: Any = program.module
-    if isinstance(module, dspy.Predict):
+    if isinstance(module, dspy.Predict) or keeps_source(module):
         return {"self": _read_predictor(states, module, "document")}
     parameters = dict(module.named_parameters())
     for name in states:
         if name not in parameters:
             raise unknown_field("document", name, parameters)
-    for name, _ in module.named_predictors():
+    for name, _ in named_learners(module):
         if name not in states:
             raise missing(f"document.{name}", "the state of that predictor")
     return {
         name: _read_predictor(states[name], predictor, f"document.{name}")
-        for name, predictor in module.named_predictors()
+        for name, predictor in named_learners(module)
     }
 
 
 def _read_predictor(given: object, predictor: Any, path: str) -> dict[str, object]:
+    if keeps_source(predictor):
+        return {"source": check_source(read(_Source, given, path).module_src, f"{path}.module_src")}
     own = read(_Predictor, given, path)
     expected = len(predictor.signature.fields)
     if len(own.signature.fields) != expected:

@@ -18,7 +18,7 @@ from ..modules.options import Part
 from ..modules.running import runs_async, runs_code
 from ..signatures.signatures import normal_of
 from .records import DSPY_VERSION, Origin
-from .state import copy_module, dump_state
+from .state import copy_module, dump_state, named_learners
 from .upgrades import SCHEMA
 
 
@@ -54,7 +54,7 @@ class Template:
         self.runs_async = runs_async(built.module)
         self.adapter = AdapterChoice(**spec["adapter"]) if "adapter" in spec else None
         self.retries: int = spec.get("on_violation", {}).get("retry", 0)
-        self.has_predictors = bool(built.module.named_predictors())
+        self.has_predictors = bool(named_learners(built.module))
 
     @cached_property
     def program(self) -> LiveProgram:

@@ -6,6 +6,9 @@ decision outputs). It covers what DSPy's own `dump_state` does, with two differe
 their types, where DSPy makes text of images; and language models go by name, since their settings
 hold endpoints. Traces are not kept, as DSPy's own optimizers drop them when they are done.
 
+Of a `Flex`, whose implementation is source code, it is `{source}` and maybe `lm`; source is text
+here, and never run (see `code.flex`).
+
 Of a module that has other parameters than predictors, such as a retriever, these are as its
 constructor makes them.
 """
@@ -15,7 +18,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Final
 
 import dspy
@@ -24,6 +27,7 @@ from dspy.adapters.decision_state import DecisionState
 from dspex_protocol.errors import describe_value
 from dspex_protocol.records import Doc, Length, read
 
+from ..code.flex import bind_source, check_source, keeps_source
 from ..failures import holds_key
 from ..refusals import missing, refusal, unknown_field
 from ..signatures.retold import retold, words_of
@@ -55,6 +59,14 @@ class PredictorState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceState:
+    """What one part that is source code has learned."""
+
+    source: str
+    lm: Annotated[str, Length(0, MAX_LM_NAME_BYTES)] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PredictorPatch:
     """What is to be another way; what is absent stays."""
 
@@ -63,6 +75,7 @@ class PredictorPatch:
     demos: Annotated[list[object], Doc("maps of field to value, or examples")] | None = None
     train: Annotated[list[object], Doc("maps of field to value, or examples")] | None = None
     decisions: dict[str, object] | None = None
+    source: Annotated[str, Doc("of a Flex, in place of all but lm")] | None = None
     lm: (
         Annotated[
             str,
@@ -86,6 +99,15 @@ class Loaded:
     lms: Mapping[str, str]
 
 
+def named_learners(module: dspy.Module) -> list[tuple[str, Any]]:
+    """The parts of a module that have a state, by DSPy's names: predictors, and what is source code."""
+    return [
+        (name, part)
+        for name, part in module.named_parameters()
+        if isinstance(part, dspy.Predict) or keeps_source(part)
+    ]
+
+
 def dump_state(
     module: dspy.Module, lms: Mapping[str, str] | None = None, path: str = "state"
 ) -> dict[str, object]:
@@ -100,13 +122,12 @@ def dump_state(
         DSPexError: `value_unencodable` naming what could not be stored without loss.
     """
     names = lms or {}
-    return {
-        name: _dump(predictor, names.get(name), f"{path}.{name}")
-        for name, predictor in module.named_predictors()
-    }
+    return {name: _dump(part, names.get(name), f"{path}.{name}") for name, part in named_learners(module)}
 
 
 def _dump(predictor: Any, lm: str | None, path: str) -> dict[str, object]:
+    if keeps_source(predictor):
+        return {"source": predictor.module_src, **({"lm": lm} if lm else {})}
     state: dict[str, object] = {
         "instructions": predictor.signature.instructions,
         "fields": [
@@ -137,7 +158,7 @@ def load_state(module: dspy.Module, state: object, path: str = "state") -> Loade
     """
     given = read_state(state, path)
     fresh = copy_module(module)
-    predictors = dict(fresh.named_predictors())
+    predictors = dict(named_learners(fresh))
     for name in given:
         if name not in predictors:
             raise unknown_field(path, name, predictors)
@@ -145,8 +166,13 @@ def load_state(module: dspy.Module, state: object, path: str = "state") -> Loade
     for name, predictor in predictors.items():
         if name not in given:
             raise missing(f"{path}.{name}", "the state of that predictor")
-        own = read(PredictorState, given[name], f"{path}.{name}")
-        _load(predictor, own, f"{path}.{name}")
+        own: PredictorState | SourceState
+        if keeps_source(predictor):
+            own = read(SourceState, given[name], f"{path}.{name}")
+            bind_source(predictor, own.source, f"{path}.{name}.source")
+        else:
+            own = read(PredictorState, given[name], f"{path}.{name}")
+            _load(predictor, own, f"{path}.{name}")
         if own.lm:
             lms[name] = own.lm
     return Loaded(fresh, lms)
@@ -191,7 +217,7 @@ def _decisions(signature: Any, decisions: dict[str, object], path: str) -> dict[
 
 def copy_module(module: dspy.Module) -> dspy.Module:
     """A copy that shares nothing that a call could change, but language models."""
-    lms = [predictor.lm for _, predictor in module.named_predictors() if predictor.lm is not None]
+    lms = [part.lm for _, part in named_learners(module) if part.lm is not None]
     try:
         copied: dspy.Module = copy.deepcopy(module, {id(lm): lm for lm in lms})
     except Exception:
@@ -218,7 +244,21 @@ def read_patches(patch: object, predictors: Mapping[str, object], path: str) -> 
     for name in given:
         if name not in predictors:
             raise unknown_field(path, name, predictors)
-    return {name: read(PredictorPatch, part, f"{path}.{name}") for name, part in given.items()}
+    read_parts = {name: read(PredictorPatch, part, f"{path}.{name}") for name, part in given.items()}
+    for name, part in read_parts.items():
+        _check_kind(part, predictors[name], f"{path}.{name}")
+    return read_parts
+
+
+def _check_kind(patch: PredictorPatch, part: object, path: str) -> None:
+    """Refuse what is of the other kind of part."""
+    of_source = keeps_source(part)
+    for one in fields(PredictorPatch):
+        if one.name != "lm" and getattr(patch, one.name) is not None and of_source != (one.name == "source"):
+            whose = (
+                "source code, which has source and lm" if of_source else "a predictor, which has no source"
+            )
+            raise refusal(f"{path}.{one.name}", f"nothing: this part is {whose}", "a value")
 
 
 def patched(
@@ -237,6 +277,8 @@ def patched(
         CallerError: `invalid_argument` naming the part, such as `state.self.demos[3].score`.
     """
     after = dict(state)
+    if patch.source is not None:
+        after["source"] = check_source(patch.source, f"{path}.source")
     if patch.instructions is not None:
         after["instructions"] = inspect.cleandoc(patch.instructions)  # as DSPy reads them
     if patch.fields is not None:

@@ -240,7 +240,7 @@ async def test_a_program_with_parts_is_stored_and_comes_back() -> None:
             {"module": {"module": "Predict", "signature": "q -> "}, "N": 2},
             "spec.options.module.signature.outputs",
         ),
-        ("Flex", "q -> a", {}, "spec.module"),
+        ("Flex", "q -> a", {"max_predictor_calls": 0}, "spec.options.max_predictor_calls"),
     ],
 )
 async def test_a_bad_part_is_refused_by_its_path(

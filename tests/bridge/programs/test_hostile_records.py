@@ -9,7 +9,7 @@ import sys
 from typing import Final
 
 import pytest
-from tests.support.hostile_records import CHECKPOINTS, DOCUMENTS, RECORDS
+from tests.support.hostile_records import CHECKPOINTS, DOCUMENTS, RECORDS, SOURCES
 
 TYPED: Final = {"invalid_argument", "record_too_new", "lm_invalid_request"}
 """How a case may be refused; the last one is the offline model's, which takes no images."""
@@ -37,7 +37,7 @@ def test_the_doors_are_watched(outcomes: dict[str, tuple[str, list[str]]]) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*RECORDS, *DOCUMENTS, *CHECKPOINTS])
+@pytest.mark.parametrize("name", [*RECORDS, *SOURCES, *DOCUMENTS, *CHECKPOINTS])
 def test_nothing_comes_of_it(outcomes: dict[str, tuple[str, list[str]]], name: str) -> None:
     """It is refused by a code of ours or does no harm, without a file, import, socket, process or code."""
     outcome, seen = outcomes[name]

@@ -10,7 +10,7 @@ defmodule DSPex.Spec do
 
       {:best_of_n, nil, module: {:predict, "question -> answer"}, N: 3, reward_fn: "score", threshold: 1.0}
 
-  Modules that run code which a model writes (`:program_of_thought`, `:code_act`, `:rlm`) need a sandbox
+  Modules that run code which a model writes (`:program_of_thought`, `:code_act`, `:rlm`, `:flex`) need a sandbox
   on the server's machine, else they fail with `:not_permitted` (`docs/code.md`); tools are as above:
 
       {:program_of_thought, "question -> answer: int"}

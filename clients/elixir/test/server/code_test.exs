@@ -69,13 +69,34 @@ defmodule DSPex.CodeTest do
     assert DSPex.predict!(dspex, {:rlm, "text -> answer: int"}, text: "häuser").answer == 6
   end
 
+  test "source is what a flex has learned, and calls functions of Elixir", %{dspex: dspex} do
+    source = """
+    class Stock(dspy.Module):
+        def forward(self, **inputs):
+            return dspy.Prediction(count=stock(article=inputs["article"]) + 1)
+    """
+
+    tools = [[name: "stock", args: %{article: %{type: "string"}}]]
+    program = {:flex, "article -> count: int", tools: tools}
+    clerk = DSPex.create!(dspex, program, program: "clerk", state: [self: [source: source]])
+    assert DSPex.predict!(dspex, clerk, article: "teapot").count == 4
+
+    assert {:error, %{type: :invalid_argument, details: %{"field" => "state.self.source"}}} =
+             DSPex.create(dspex, program, state: [self: [source: "import os"]])
+  end
+
   test "a host can ask whether code is run", %{dspex: dspex} do
     assert %{"can_run" => true, "sandbox" => sandbox} = DSPex.check_code!(dspex)
     assert sandbox in ["bubblewrap", "deno"]
   end
 
   test "their names are DSPy's" do
-    for {name, module} <- [program_of_thought: "ProgramOfThought", code_act: "CodeAct", rlm: "RLM"] do
+    for {name, module} <- [
+          program_of_thought: "ProgramOfThought",
+          code_act: "CodeAct",
+          rlm: "RLM",
+          flex: "Flex"
+        ] do
       assert Spec.new!(name, "question -> answer").module == module
     end
   end

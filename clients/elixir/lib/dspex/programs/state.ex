@@ -12,6 +12,7 @@ defmodule DSPex.Programs.State do
     `DSPex.Tagged` with the tag `"example"`
   * `lm`: the name of a language model, which goes before that of a call
   * `decisions`: a map; DSPy's experimental settings of decision outputs
+  * `source`: a string; the implementation of a `Flex`, which has this and `lm` only
 
   Keys may be atoms or strings. Where a program is updated, a part that is given replaces
   the part that was there, and all others stay.
@@ -21,12 +22,12 @@ defmodule DSPex.Programs.State do
       %{"self" => %{"demos" => [%{"question" => "Is water wet?", "answer" => "Yes"}]}}
       iex> {:error, error} = DSPex.Programs.State.to_wire(self: [demo: []])
       iex> error.message
-      "state.self.demo: expected one of instructions, fields, demos, train, lm, decisions, got an unknown key"
+      "state.self.demo: expected one of instructions, fields, demos, train, lm, decisions, source, got an unknown key"
   """
 
   alias DSPex.{Error, Tagged}
 
-  @parts ~w(instructions fields demos train lm decisions)
+  @parts ~w(instructions fields demos train lm decisions source)
   @a_map "a map or keyword list"
 
   @typedoc "Predictor to its parts; keys are atoms or strings."
