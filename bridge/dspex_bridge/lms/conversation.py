@@ -17,7 +17,7 @@ import dspy
 from dspex_protocol.errors import invalid_argument
 from dspex_protocol.records import Doc, Length
 
-from ..modules.tools import check_tool
+from ..modules.tool_descriptions import ToolDescription, check_names, check_tool
 from ..refusals import missing, refusal
 from ..values.incoming import from_wire
 
@@ -45,18 +45,6 @@ class Message:
     tool_call_id: Annotated[str, Length(1, 256), Doc("of a tool: the call that this answers")] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tool:
-    """A tool that the model may want called; the caller calls it."""
-
-    name: Annotated[str, Length(1, 64), Doc("what the model calls it")]
-    desc: Annotated[str, Length(0, 4096), Doc("what the model is told of it")] = ""
-    args: Annotated[
-        dict[str, object],
-        Doc("JSON Schema by argument; one with a default may be left out"),
-    ] = field(default_factory=dict[str, object])
-
-
 def messages_for_dspy(messages: Sequence[Message], path: str = "messages") -> list[dict[str, Any]]:
     """A conversation as DSPy takes it.
 
@@ -68,17 +56,15 @@ def messages_for_dspy(messages: Sequence[Message], path: str = "messages") -> li
     return [_message(message, f"{path}[{at}]") for at, message in enumerate(messages)]
 
 
-def tools_for_dspy(tools: Sequence[Tool], path: str = "tools") -> list[dict[str, Any]]:
+def tools_for_dspy(tools: Sequence[ToolDescription], path: str = "tools") -> list[dict[str, Any]]:
     """Tools as DSPy hands them on.
 
     Raises:
         CallerError: `invalid_argument` naming the part.
     """
-    names = [tool.name for tool in tools]
     for at, tool in enumerate(tools):
-        check_tool(tool.name, tool.args, f"{path}[{at}]")
-        if tool.name in names[:at]:
-            raise refusal(f"{path}[{at}].name", "a name that no other tool has", repr(tool.name))
+        check_tool(tool, f"{path}[{at}]")
+    check_names([tool.name for tool in tools], path)
     return [_tool(tool) for tool in tools]
 
 
@@ -155,11 +141,8 @@ def _no_json(value: object) -> object:
     raise invalid_argument("tool_calls.args", "values of JSON", value)
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
-    required = [
-        name for name, schema in tool.args.items() if isinstance(schema, dict) and "default" not in schema
-    ]
-    parameters = {"type": "object", "properties": tool.args, "required": required}
+def _tool(tool: ToolDescription) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": tool.args, "required": tool.required}
     function = {"name": tool.name, "description": tool.desc, "parameters": parameters}
     return {"type": "function", "function": function}
 

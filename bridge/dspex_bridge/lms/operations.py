@@ -15,11 +15,12 @@ from dspex_protocol.errors import DSPexError, error
 from dspex_protocol.records import Doc, Length, Range
 
 from ..failures import redact_failure, to_failure
+from ..modules.tool_descriptions import ToolDescription
 from ..refusals import refusal
 from ..rows import Nothing, Operation, Worker
 from ..worker.calls import RunningCall
 from .answering import CountingLM
-from .conversation import Message, Tool, answer_of, messages_for_dspy, tools_for_dspy
+from .conversation import Message, answer_of, messages_for_dspy, tools_for_dspy
 from .descriptions import describe_lms
 from .lms import DEFAULT, LanguageModels
 from .recording import recording
@@ -53,8 +54,8 @@ class Chat:
     """A conversation to go on with."""
 
     messages: Annotated[list[Message], Length(1, 4_096)]
-    tools: Annotated[list[Tool], Length(0, 128), Doc("what the model may want called")] = field(
-        default_factory=list[Tool]
+    tools: Annotated[list[ToolDescription], Length(0, 128), Doc("what the model may want called")] = field(
+        default_factory=list[ToolDescription]
     )
     lm: _LM | None = None
     config: _CONFIG = field(default_factory=dict[str, object])

@@ -9,36 +9,27 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import dspy
-import jsonschema.exceptions
-import jsonschema.validators
 
 from dspex_protocol.errors import invalid_argument
 from dspex_protocol.records import Doc, Length, Range, read
 
 from ..host_functions import HostFunctions
-from ..refusals import missing, refusal
+from ..refusals import missing
 from ..values.outgoing import to_wire
+from .tool_descriptions import ToolDescription, check_names, check_tool
 
 MAX_TOOLS: Final = 128
 """As many as providers take in one request."""
 
-MAX_ARGUMENTS: Final = 64
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToolDescription:
-    """A tool, as it stands in a spec."""
+class HostToolDescription(ToolDescription):
+    """A tool, as it stands in a spec: the host runs it."""
 
-    name: Annotated[str, Length(1, 64), Doc("what the model calls it")]
-    desc: Annotated[str, Length(0, 4096), Doc("what the model is told of it")] = ""
-    args: Annotated[
-        dict[str, object],
-        Doc("JSON Schema by argument; one with a default may be left out"),
-    ] = field(default_factory=dict[str, object])
     function: (
         Annotated[str, Length(1, 128), Doc("name of the host function; default: the tool's name")] | None
     ) = None
@@ -48,13 +39,9 @@ class ToolDescription:
 class HostTool:
     """A host function in the form that `dspy.Tool` wants: called with keyword arguments."""
 
-    def __init__(self, description: ToolDescription, functions: HostFunctions) -> None:
+    def __init__(self, description: HostToolDescription, functions: HostFunctions) -> None:
         self.function = description.function or description.name
-        self._required = [
-            name
-            for name, schema in description.args.items()
-            if not (isinstance(schema, dict) and "default" in schema)
-        ]
+        self._required = description.required
         self._timeout_s = description.timeout_s
         self._functions = functions
         self._args = description.args
@@ -118,10 +105,7 @@ def read_tools(value: object, path: str, functions: HostFunctions) -> Tools:
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_TOOLS:
         raise invalid_argument(path, f"an array of 1 to {MAX_TOOLS} tools", value)
     tools = Tools(_read_tool(member, f"{path}[{n}]", functions) for n, member in enumerate(value))
-    names = [tool.name for tool in tools]
-    for n, name in enumerate(names):
-        if name in names[:n]:
-            raise refusal(f"{path}[{n}].name", "a name that no other tool has", repr(name))
+    check_names([tool.name for tool in tools], path)
     return tools
 
 
@@ -129,28 +113,14 @@ def _read_tool(value: object, path: str, functions: HostFunctions) -> tuple[dspy
     """One tool, and the function that it calls."""
     if isinstance(value, dict) and "name" not in value:
         raise missing(f"{path}.name", "a name")
-    description = read(ToolDescription, value, path)
-    check_tool(description.name, description.args, path)
+    description = read(HostToolDescription, value, path)
+    check_tool(description, path)
     function = HostTool(description, functions)
     functions.require(function.function, f"{path}.function")
     return _tool(description, function), function.function
 
 
-def check_tool(name: str, args: Mapping[str, object], path: str) -> None:
-    """Check a tool's name, and the JSON Schemas of its arguments.
-
-    Raises:
-        CallerError: `invalid_argument` naming the part.
-    """
-    if not name.isidentifier() or name.startswith("_"):
-        raise invalid_argument(f"{path}.name", "an identifier that does not start with '_'", name)
-    if len(args) > MAX_ARGUMENTS:
-        raise invalid_argument(f"{path}.args", f"at most {MAX_ARGUMENTS} arguments", dict(args))
-    for argument, schema in args.items():
-        _check_schema(argument, schema, f"{path}.args.{argument}")
-
-
-def _tool(description: ToolDescription, function: HostTool) -> dspy.Tool:
+def _tool(description: HostToolDescription, function: HostTool) -> dspy.Tool:
     tool = dspy.Tool(
         function,
         name=description.name,
@@ -160,26 +130,6 @@ def _tool(description: ToolDescription, function: HostTool) -> dspy.Tool:
     )
     tool.has_kwargs = False  # what `HostTool` takes is not what the host's function takes
     return tool
-
-
-def _check_schema(name: str, schema: object, path: str) -> None:
-    if not name.isidentifier():
-        raise invalid_argument(path, "an identifier as the argument's name", name)
-    if not isinstance(schema, dict):
-        raise invalid_argument(path, "a JSON Schema: a map", schema)
-    if _has_reference(schema):
-        raise refusal(path, "a JSON Schema without $ref: nothing is fetched or followed", "one")
-    try:
-        jsonschema.validators.validator_for(schema).check_schema(schema)
-    except jsonschema.exceptions.SchemaError as reason:
-        where = ".".join([path, *map(str, reason.absolute_path)])
-        raise refusal(where, "a JSON Schema", f"none ({reason.validator})") from None
-
-
-def _has_reference(schema: object) -> bool:
-    if isinstance(schema, dict):
-        return "$ref" in schema or "$dynamicRef" in schema or any(map(_has_reference, schema.values()))
-    return isinstance(schema, list) and any(map(_has_reference, schema))
 
 
 def _written(arguments: Mapping[str, Any]) -> dict[str, object]:
