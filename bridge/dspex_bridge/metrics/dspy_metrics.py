@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, make_dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, Final
@@ -48,6 +48,9 @@ _FORMS: Final[Mapping[tuple[str, ...], str]] = {
     ("prediction", "ground_truth"): "truth",
 }
 """What a metric takes first; more arguments must have defaults of plain types."""
+
+MAX_CHARACTERS: Final = 2_000_000
+"""DSPy reads the prediction anew for each answer, at 1 to 6 s for a million characters."""
 
 _PLAIN: Final = (bool, int, float, str)
 
@@ -180,8 +183,32 @@ def _mapped(name: str, given: Any, row: Row) -> tuple[dspy.Example, dspy.Predict
     return dspy.Example(example), dspy.Prediction(prediction)
 
 
+def _bound(wanted: Sequence[Any], came: Sequence[Any]) -> None:
+    """Refuse texts that would hold a thread for long.
+
+    Raises:
+        DSPexError: `metric_failed`.
+    """
+    answers = max((len(one) for one in wanted if isinstance(one, list)), default=1)
+    characters = _length(wanted) + max(answers, 1) * _length(came)
+    if characters > MAX_CHARACTERS:
+        raise no_score(
+            "row",
+            f"at most {MAX_CHARACTERS} characters, those of the prediction for each answer",
+            f"{characters}",
+        )
+
+
+def _length(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    return sum(map(_length, value)) if isinstance(value, list | tuple) else 0
+
+
 def _of_example(name: str, function: Callable[..., Any], given: Any, row: Row) -> Score:
     example, prediction = _mapped(name, given, row)
+    wanted, came = _READS.get(name, ((), ()))
+    _bound([example[key] for key in wanted], [prediction[key] for key in came])
     return score_of(function(example, prediction, row.trace))
 
 
@@ -193,6 +220,7 @@ def _of_texts(function: Callable[..., Any], form: str, given: Any, row: Row) -> 
         raise no_score(f"example.{name}", "a string, or an array of strings", describe_value(wanted))
     if not isinstance(came, str):
         raise no_score(f"prediction.{given.field}", "a string", describe_value(came))
+    _bound([accepted], [came])
     if form == "answers":
         return score_of(function(came, accepted))
     return max((score_of(function(came, one)) for one in accepted), key=lambda score: score.score)

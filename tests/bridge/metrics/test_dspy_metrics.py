@@ -132,6 +132,23 @@ def test_a_field_that_dspy_reads_is_named_where_it_is_missing() -> None:
     assert "metric.options.example.response" == refused.details["field"]
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("HotPotF1", {"field": "answer"}), ("answer_exact_match", {}), ("answer_passage_match", {})],
+)
+def test_long_texts_are_refused_before_dspy_reads_them(name: str, options: dict[str, object]) -> None:
+    """Those of the prediction count once for each answer: a thread cannot be stopped."""
+    long = "a" * 1_000
+    came: dict[str, Any] = {"answer": long, "context": [long]}
+    assert 0.0 == score(spec(name, **options), {"answer": ["x"] * 100}, came).score
+    failed = failure(spec(name, **options), {"answer": ["x"] * 2_000}, came)
+    assert ("metric_failed", "row", "2002000") == (
+        failed.code,
+        failed.details["field"],
+        failed.details["got"],
+    )
+
+
 def test_what_dspy_raises_is_an_error_of_the_row() -> None:
     """With the class and the place."""
     failed = failure(spec("answer_exact_match"), {"answer": "a"}, {"answer": 3})
