@@ -12,6 +12,7 @@ def main(arguments: list[str]) -> int:
     Returns:
         An exit code; 2 when the arguments name none of them.
     """
+    _use_the_prices_that_came_with_dspy()
     match arguments:
         case ["zygote", parent_pid]:
             from .worker.zygote import run_zygote
@@ -40,6 +41,15 @@ def main(arguments: list[str]) -> int:
             print(usage, file=sys.stderr)
             return 2
     return 0
+
+
+def _use_the_prices_that_came_with_dspy() -> None:
+    """DSPy and LiteLLM fetch a newer list of models from GitHub when they first look one up.
+
+    Each worker would, while its event loop waits, and on a network without a way out for 5 s.
+    """
+    if "LITELLM_MODEL_COST_MAP_URL" not in os.environ:
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "true")
 
 
 if __name__ == "__main__":

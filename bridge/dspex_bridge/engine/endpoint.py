@@ -26,10 +26,12 @@ from dspy.lm15 import (
 )
 from dspy.lm15 import TimeoutError as LMTimeout
 
+from dspex_protocol.errors import DSPexError, error
+
 from .connections import CONNECT_S, Connections
 from .events import EventReader, ServerEvent, merged
 from .replies import read_answer, refusal
-from .retrying import RetryPolicy
+from .retrying import RetryPolicy, UntrustedServer
 
 DEFAULT_TIMEOUT_S: Final = 600.0
 """As DSPy's own client has it: a model may think for minutes."""
@@ -181,6 +183,8 @@ class ChatEndpoint:
 
     async def _send(self, wire: Any) -> aiohttp.ClientResponse:
         """The head of the reply."""
+        if self._proxy is not None and not self._proxy.lower().startswith(("http://", "https://")):
+            raise ConfigurationError("the proxy that the environment names is not reached by http or https")
         session = self.connections.session()
         for attempt in range(_STALE_ATTEMPTS):
             past: dict[str, bool] = {}
@@ -211,6 +215,7 @@ class ChatEndpoint:
 
 _TIMEOUTS: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=CONNECT_S, sock_read=None)
 _STALE_ATTEMPTS: Final = 3
+_OTHER_HOST: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
 
 @contextmanager
@@ -226,9 +231,26 @@ def _faults(provider: str) -> Generator[None]:
         ) from None
     except aiohttp.InvalidURL:
         raise ConfigurationError("the address of the language model is no URL") from None
+    except aiohttp.ClientConnectorCertificateError as failure:
+        raise UntrustedServer("the server's certificate is not accepted", provider=provider) from _untrusted(
+            failure.certificate_error
+        )
     except (aiohttp.ClientError, OSError, EOFError) as failure:
         what = type(failure).__name__
         raise TransportError(f"the connection to the provider failed ({what})", provider=provider) from None
+
+
+def _untrusted(failure: Exception) -> DSPexError:
+    """For the host, who can do something about it."""
+    reason = getattr(failure, "verify_message", None) or "it cannot be checked"
+    if getattr(failure, "verify_code", None) in _OTHER_HOST:
+        reason = "it is for another host"  # OpenSSL's own text has the address
+    return error(
+        "lm_unavailable",
+        f"the certificate of the language model's server is not accepted: {reason};"
+        " SSL_CERT_FILE in the server's environment names authorities of your own",
+        retryable=False,
+    )
 
 
 def _wall_clock() -> datetime:

@@ -30,6 +30,10 @@ _TRANSIENT_STATUSES: Final = frozenset((408, 409, 429))
 _TRANSIENT: Final = (TransportError, LMTimeout, RateLimitError, ServerError)
 
 
+class UntrustedServer(TransportError):
+    """Its certificate is not accepted, which no time mends."""
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often a request is repeated.
@@ -65,7 +69,7 @@ class RetryPolicy:
 
 def is_transient(failure: LM15Error) -> bool:
     """Whether the same request may succeed later."""
-    if isinstance(failure, BillingError):  # may come as 429, and no time mends it
+    if isinstance(failure, BillingError | UntrustedServer):  # billing may come as 429; no time mends it
         return False
     status = failure.status
     if status is not None:

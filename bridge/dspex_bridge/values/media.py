@@ -1,7 +1,8 @@
 """Pictures, sound and files given as bytes: what they are by their first bytes, and how large they may be.
 
 Bytes come from a host, and go to a language model's provider under a media type. So the type is
-read from the bytes, and one that was declared must agree with them. Nothing here opens a file or
+read from the bytes, and one that was declared must agree with them, also where they come as
+base64 or a data URI. Nothing here opens a file or
 a connection: a path is read by the client that names it, and a URL is for the provider to fetch.
 """
 
@@ -67,6 +68,10 @@ _OTHER_NAMES: Final = {
     "audio/m4a": "audio/mp4",
     "audio/x-m4a": "audio/mp4",
 }
+_BASE64: Final = ";base64"
+_LONGEST_BEGINNING: Final = 12
+"""Bytes; fewer of them, which records may hold from before text was looked into, tell nothing."""
+
 _SCHEMES: Final = ("http://", "https://", "gs://", "data:")
 
 
@@ -191,7 +196,48 @@ def _given_as_text(tag: str, fields: dict[str, Any], path: str) -> dict[str, Any
         text = fields.get(name)
         if isinstance(text, str) and _size_in(text) > MEDIA_BYTES[tag]:
             raise _too_large(tag, f"{path}.{name}", _size_in(text))
+        if isinstance(text, str):
+            _check_text(tag, name, text, fields, f"{path}.{name}")
     return fields
+
+
+def _check_text(tag: str, name: str, text: str, fields: Mapping[str, Any], path: str) -> None:
+    """Whether text that stands for bytes can be read, and is what it says that it is."""
+    if name != "data":
+        if text[:5].lower() == "data:":
+            _check_data_uri(tag, text, path)
+    elif tag == "audio":
+        _check_encoded(tag, text, _type_of_format(fields.get("audio_format")), path)
+    elif _plain_name(fields.get("media_type")) in _PDF:
+        _check_encoded(tag, text, fields["media_type"], path)
+
+
+def _check_data_uri(tag: str, text: str, path: str) -> None:
+    head, comma, body = text.partition(",")
+    if not comma or not head.lower().endswith(_BASE64):
+        raise refusal(path, "a data URI in base64: data:TYPE;base64,…", "one of another form")
+    declared = head[len("data:") : -len(_BASE64)]
+    if _plain_name(declared) not in MEDIA_TYPES[tag]:
+        raise invalid_argument(path, f"a data URI of one of {', '.join(MEDIA_TYPES[tag])}", declared)
+    _check_encoded(tag, body, declared, path)
+
+
+def _check_encoded(tag: str, text: str, declared: object, path: str) -> None:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise refusal(path, "base64, without anything else in it", "text that is none") from None
+    if not data:
+        raise refusal(path, f"the bytes of a {tag}", "none")
+    named = _plain_name(declared)
+    if (len(data) >= _LONGEST_BEGINNING or named in _TEXTS) and not _may_be(named, data):
+        found = next((name for name in MEDIA_TYPES[tag] if _begins_as(name, data)), "others")
+        raise refusal(path, f"bytes that begin or read like {named}", found)
+
+
+def _type_of_format(audio_format: object) -> str:
+    """The media type of a format such as `wav`; providers have formats that no type stands for."""
+    return _plain_name(f"audio/{audio_format}")
 
 
 def _size_in(text: str) -> int:

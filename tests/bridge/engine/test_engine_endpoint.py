@@ -260,9 +260,61 @@ async def test_a_connection_that_went_stale_is_replaced() -> None:
         requests += 1
 
     async with raw_server(once) as base, chat(base) as lm:
-        answers = [await lm.acall(messages=MESSAGES) for _ in range(3)]
+        with counting() as usage:
+            answers = [await lm.acall(messages=MESSAGES) for _ in range(3)]
     assert answers == [["yes"]] * 3
     assert requests == 2
+    assert usage.meta()["lm_calls"] == 3
+
+
+JSON = b"Content-Type: application/json"
+EVENTS = b"Content-Type: text/event-stream"
+TOLD = b'data: {"choices": [{"index": 0, "delta": {"content": "%s"}, "finish_reason": %s}]}\n\n'
+PIECES = (b"[[ ##", b" answer ##", b" ]]", b"\\n", b"yes", b"\\n\\n", b"[[ ##", b" completed ##", b" ]]")
+SECTIONS = b"".join(TOLD % (piece, b"null") for piece in PIECES) + TOLD % (b"", b'"stop"')
+
+
+def whole(body: bytes) -> bytes:
+    """As it is."""
+    return body
+
+
+def chunked(body: bytes) -> bytes:
+    """In chunks of 7 bytes, the first with an extension, and a line after the last."""
+    parts = [body[at : at + 7] for at in range(0, len(body), 7)]
+    chunks = [b"%x%s\r\n%s\r\n" % (len(part), b"" if at else b";a=b", part) for at, part in enumerate(parts)]
+    return b"".join(chunks) + b"0\r\nX-After: y\r\n\r\n"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("status", "lines", "pack"),
+    [
+        (b"HTTP/1.0 200 OK", [], whole),
+        (b"HTTP/1.0 200 OK", [b"Connection: keep-alive"], whole),
+        (b"HTTP/1.1 200 OK", [b"Transfer-Encoding: chunked"], chunked),
+        (b"HTTP/1.1 200", [b"Connection: close"], whole),
+    ],
+    ids=["HTTP/1.0", "HTTP/1.0 that would keep", "chunks", "no reason, and no length"],
+)
+async def test_every_way_to_frame_an_answer_is_read(
+    status: bytes, lines: list[bytes], pack: Callable[[bytes], bytes], stream: bool
+) -> None:
+    """Whole and as a stream."""
+    kind, body = (EVENTS, SECTIONS + b"data: [DONE]\n\n") if stream else (JSON, ANSWER)
+    reply = b"\r\n".join([status, kind, *lines, b"", b""]) + pack(body)
+    async with raw_server(saying(reply)) as base, chat(base) as lm:
+        if stream:
+            assert "".join(await streamed(lm)) == "yes"
+        else:
+            assert await lm.acall(messages=MESSAGES) == ["yes"]
+
+
+async def test_a_compressed_answer_that_nobody_asked_for_is_a_typed_error() -> None:
+    """It is not unpacked: a small one may become a huge one."""
+    script = saying(head(JSON, b"Content-Encoding: gzip") + gzip.compress(ANSWER))
+    async with raw_server(script) as base, chat(base) as lm:
+        assert (await failure_of(lm)).code == "lm_error"
 
 
 def head(*lines: bytes, status: bytes = b"200 OK") -> bytes:
@@ -270,8 +322,6 @@ def head(*lines: bytes, status: bytes = b"200 OK") -> bytes:
     return b"\r\n".join([b"HTTP/1.1 " + status, b"Connection: close", *lines, b"", b""])
 
 
-JSON = b"Content-Type: application/json"
-EVENTS = b"Content-Type: text/event-stream"
 ZIPPED = gzip.compress(b" " * 10_000_000)
 HOSTILE: dict[str, tuple[Script, bool, str]] = {
     "nothing": (saying(), False, "lm_unavailable"),

@@ -191,3 +191,83 @@ def test_a_field_of_media_takes_bytes_as_they_are() -> None:
         check_inputs(signature, {"photos": [PNG, {"bytes": PDF}], "paper": PDF})
     assert "inputs.photos[1]" == failure.value.details["field"]
     assert str(failure.value.details["expected"]).startswith("in bytes one of image/png")
+
+
+def encoded(data: bytes) -> str:
+    """As base64."""
+    return base64.b64encode(data).decode()
+
+
+def uri(media_type: str, data: bytes) -> str:
+    """As a data URI."""
+    return f"data:{media_type};base64,{encoded(data)}"
+
+
+@pytest.mark.parametrize(
+    ("tag", "content"),
+    [
+        ("image", {"url": uri("image/png", PNG)}),
+        ("image", {"url": uri("image/jpg", b"\xff\xd8\xff\xe0" * 4)}),
+        ("image", {"url": uri("image/png", b"too short")}),
+        ("image", {"url": uri("IMAGE/PNG;name=a", PNG)}),
+        ("file", {"file_data": uri("application/pdf", PDF)}),
+        ("file", {"file_data": uri("text/plain;charset=utf-8", b"text")}),
+        ("file", {"file_data": uri("application/octet-stream", b"\xff")}),
+        ("audio", {"data": encoded(WAV), "audio_format": "wav"}),
+        ("audio", {"data": encoded(b"ID3\x04" * 4), "audio_format": "mp3"}),
+        ("audio", {"data": encoded(b"\x01\x02"), "audio_format": "pcm16"}),
+        ("document", {"data": encoded(PDF), "media_type": "application/pdf"}),
+        ("document", {"data": "text, that is no base64"}),
+    ],
+)
+def test_text_that_is_what_it_says_is_taken_as_it_is(tag: str, content: dict[str, object]) -> None:
+    """Letter for letter."""
+    value = read(tag, **content)
+    for name, text in content.items():
+        assert text == getattr(value, name)
+
+
+TYPES_OF_FILES: Final = "data URI of one of application/pdf"
+
+
+@pytest.mark.parametrize(
+    ("tag", "content", "field", "expected"),
+    [
+        ("image", {"url": uri("image/jpeg", PNG)}, "url", "like image/jpeg"),
+        ("image", {"url": uri("text/html", b"<script>")}, "url", "one of image/png"),
+        ("image", {"url": uri("", PNG)}, "url", "one of image/png"),
+        ("image", {"url": "data:image/png;base64,iVBO*w0K"}, "url", "base64"),
+        ("image", {"url": "data:image/png;base64,iVBOR"}, "url", "base64"),
+        ("image", {"url": "data:image/png;base64,"}, "url", "the bytes"),
+        ("image", {"url": "data:image/png,%89PNG"}, "url", "data URI in base64"),
+        ("image", {"url": "DATA:image/png"}, "url", "data URI in base64"),
+        ("file", {"file_data": uri("application/pdf", PNG)}, "file_data", "like application/pdf"),
+        ("file", {"file_data": uri("text/plain", b"\xff\xfe\x00")}, "file_data", "like text/plain"),
+        ("file", {"file_data": uri("application/x-sh", b"rm")}, "file_data", TYPES_OF_FILES),
+        ("audio", {"data": encoded(PNG), "audio_format": "wav"}, "data", "like audio/wav"),
+        ("audio", {"data": "not base64!", "audio_format": "wav"}, "data", "base64"),
+        ("document", {"data": "no base64!", "media_type": "application/pdf"}, "data", "base64"),
+    ],
+)
+def test_text_that_is_not_what_it_says_is_refused(
+    tag: str, content: dict[str, object], field: str, expected: str
+) -> None:
+    """By the field, with what was expected, and without what came."""
+    where, told = refused(tag, **content)
+    assert f"value.{field}" == where
+    assert expected in str(told)
+
+
+def test_a_data_uri_is_checked_where_it_stands_for_an_image() -> None:
+    """Also as a string alone, the short form of an input, in a list, and by the path of its field."""
+    signature = build_signature("photos: list[image], photo: image -> answer")
+    good, bad = uri("image/png", PNG), uri("image/png", WAV)
+    taken = check_inputs(signature, {"photos": [good], "photo": good})
+    assert dspy.Image(url=good) == taken["photo"]
+    for inputs, field in (
+        ({"photos": [good, bad], "photo": good}, "inputs.photos[1]"),
+        ({"photos": [], "photo": bad}, "inputs.photo"),
+    ):
+        with pytest.raises(DSPexError) as failure:
+            check_inputs(signature, dict[str, object](inputs))
+        assert str(failure.value.details["field"]).startswith(field)
