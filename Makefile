@@ -73,6 +73,8 @@ chaos: setup ## faults under load, promises checked: make chaos ARGS="--minutes 
 	$(BIN)/python -m tests.chaos $(ARGS)
 	DSPEX_TEST_FORKED_CHILDREN=10000 DSPEX_TEST_ZYGOTE_KILLS=300 \
 		$(BIN)/pytest tests/bridge/worker/test_forking.py tests/end_to_end/test_kill_storms.py -k "forking or zygote"
+	DSPEX_TEST_HOST_KILLS=200 DSPEX_TEST_SUPERVISOR_KILLS=200 \
+		$(BIN)/pytest tests/end_to_end/test_nothing_left.py -k "python_host or killed_server"
 
 soak: setup ## whether anything grows with the calls, about ten minutes
 	$(BIN)/python -m tests.soak $(ARGS)

@@ -19,7 +19,7 @@ from dspex_pool.client import Client
 from dspex_protocol import DSPexError
 
 KILLS = count("kills", 300)
-ZYGOTE_KILLS = count("zygote_kills", 100)
+ZYGOTE_KILLS = count("zygote_kills", 40)
 CALLERS = 8
 QUESTIONS = [f"question {number}" for number in range(40)]
 

@@ -20,9 +20,9 @@ from dspex_pool.client import Client
 from dspex_protocol import CALL, DSPexError, encode, encode_value
 from dspex_protocol.frame import HEADER_BYTES
 
-HOST_KILLS = count("host_kills", 100)
+HOST_KILLS = count("host_kills", 40)
 BEAM_KILLS = count("beam_kills", 12)
-SUPERVISOR_KILLS = count("supervisor_kills", 100)
+SUPERVISOR_KILLS = count("supervisor_kills", 40)
 GUARDIAN_KILLS = count("guardian_kills", 10)
 AT_ONCE = 2
 LEAVING_S = 1.0
