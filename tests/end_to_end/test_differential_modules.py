@@ -487,8 +487,8 @@ CASES: Final[Mapping[str, list[Case]]] = {
     "Refine": attempts("Refine", _refined, 4),
     "Retrieve": RETRIEVE,
 }
-ELSEWHERE: Final = frozenset({"CodeAct", "ProgramOfThought", "RLM"})
-"""Those that run code: `test_differential_code`."""
+ELSEWHERE: Final = frozenset({"CodeAct", "Flex", "ProgramOfThought", "RLM"})
+"""Those that run code: `test_differential_code`; of a Flex, if the server has it, `tests/bridge/code`."""
 
 PROGRAMS: Final = [
     pytest.param(case, id=f"{module}: {case.name}") for module, cases in CASES.items() for case in cases
@@ -515,7 +515,8 @@ async def test_every_module_of_the_server_is_here(server: tuple[Client, Stage]) 
     client, _ = server
     described: Any = await client.call("system.describe", {})
     rows = {row["name"]: row for row in described["modules"]}
-    assert set(CASES) | ELSEWHERE == {name for name, row in rows.items() if row["available"]}
+    available = {name for name, row in rows.items() if row["available"]}
+    assert (set(), set()) == (available - CASES.keys() - ELSEWHERE, CASES.keys() - available)
     assert all(row["reason"] for row in rows.values() if not row["available"])
     assert {} == {module: len(cases) for module, cases in CASES.items() if len(cases) < 5}
 

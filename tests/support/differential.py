@@ -93,7 +93,7 @@ class Run:
     code: str = ""
     spent: object = None
     steps: object = None
-    asked: list[object] = field(default_factory=list[object])
+    asked: list[Any] = field(default_factory=list[Any])
     state: object = None
 
 
@@ -106,7 +106,7 @@ class Host:
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        self.asked: list[object] = []
+        self.asked: list[Any] = []
         self._requests = 0
         self._rewards = 0
         self._sim = SimModel(SimOptions(seed=SEED))
@@ -248,7 +248,8 @@ def without_frames(value: Any) -> Any:
         case Tagged():
             return value.value
         case pydantic.BaseModel():
-            return without_frames(value.model_dump())
+            # Not `model_dump`: some are written as a text.
+            return {name: without_frames(getattr(value, name)) for name in type(value).model_fields}
         case list() | tuple():
             return [without_frames(member) for member in value]
         case _:
@@ -337,8 +338,9 @@ def _teach(program: Any, learned: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _called(program: Any, inputs: dict[str, Any]) -> Any:
-    """As a user of DSPy calls it: on an event loop where it has an async form."""
-    prediction = asyncio.run(program.acall(**inputs)) if hasattr(program, "aforward") else program(**inputs)
+    """As a user of DSPy calls it: on an event loop where it has an async form, and runs no code."""
+    is_async = hasattr(program, "aforward") and not hasattr(program, "_interpreter_factory")
+    prediction = asyncio.run(program.acall(**inputs)) if is_async else program(**inputs)
     if prediction is None:
         raise LookupError("no attempt gave a prediction")
     return prediction

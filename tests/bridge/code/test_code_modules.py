@@ -9,9 +9,10 @@ from typing import Any, Final
 import dspy
 import pytest
 from dspy.utils import DummyLM
+from tests.support.interpreters import PlainInterpreter
 
 from dspex_bridge.code.interpreters import Interpreters, Lease
-from dspex_bridge.code.sandbox import FILES, Lacking, deno_command, find_deno, prepared_folder, runner
+from dspex_bridge.code.sandbox import Lacking
 from dspex_bridge.host_functions import HostFunctions
 from dspex_bridge.modules.running import run_module
 from dspex_bridge.programs.builder import Builder
@@ -50,16 +51,6 @@ async def lease(interpreters: Interpreters) -> AsyncIterator[Lease]:
     made = interpreters.lease()
     yield made
     made.close()
-
-
-def plain_interpreter() -> dspy.PythonInterpreter:
-    """DSPy's own as DSPy starts it, but for the module that no registry has."""
-    deno, folder = find_deno(), prepared_folder()
-    assert deno is not None
-    assert folder is not None
-    return dspy.PythonInterpreter(
-        deno_command=["env", f"DENO_DIR={folder}", *deno_command(deno, folder, FILES, runner())]
-    )
 
 
 async def here(program: LiveProgram, lease: Lease, answers: list[Any], **inputs: Any) -> Any:
@@ -113,7 +104,7 @@ async def test_a_program_of_thought_is_dspys(
     given = await here(program, lease, answers, **inputs)
     expected = await asyncio.to_thread(
         alone,
-        lambda: dspy.ProgramOfThought(build_signature(signature), interpreter_factory=plain_interpreter),
+        lambda: dspy.ProgramOfThought(build_signature(signature), interpreter_factory=PlainInterpreter),
         answers,
         **inputs,
     )
@@ -160,7 +151,7 @@ async def test_a_recursive_model_is_dspys(lease: Lease) -> None:
     tool = dspy.Tool(look, name="look", desc="Tells how many.", args=args)
     expected = await asyncio.to_thread(
         alone,
-        lambda: dspy.RLM(build_signature(signature), tools=[tool], interpreter_factory=plain_interpreter),
+        lambda: dspy.RLM(build_signature(signature), tools=[tool], interpreter_factory=PlainInterpreter),
         RLM_TURNS,
         text="ants and bees",
     )
@@ -196,7 +187,7 @@ async def test_an_agent_that_writes_code_is_dspys(lease: Lease) -> None:
 
     def make() -> Any:
         act = dspy.CodeAct(
-            build_signature("question -> answer"), [look], interpreter_factory=plain_interpreter
+            build_signature("question -> answer"), [look], interpreter_factory=PlainInterpreter
         )
         act.codeact.signature = dspy.CodeAct(build_signature("question -> answer"), [tool]).codeact.signature
         return act
