@@ -75,6 +75,8 @@ chaos: setup ## faults under load, promises checked: make chaos ARGS="--minutes 
 		$(BIN)/pytest tests/bridge/worker/test_forking.py tests/end_to_end/test_kill_storms.py -k "forking or zygote"
 	DSPEX_TEST_HOST_KILLS=200 DSPEX_TEST_SUPERVISOR_KILLS=200 \
 		$(BIN)/pytest tests/end_to_end/test_nothing_left.py -k "python_host or killed_server"
+	DSPEX_TEST_NESTED_ROUNDS=1000 \
+		$(BIN)/pytest -o faulthandler_timeout=3600 tests/end_to_end/test_callbacks.py -k 64_chains
 
 soak: setup ## whether anything grows with the calls, about ten minutes
 	$(BIN)/python -m tests.soak $(ARGS)
