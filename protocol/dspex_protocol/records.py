@@ -134,7 +134,9 @@ def _default(field: dataclasses.Field[Any]) -> object:
     if field.default is not dataclasses.MISSING:
         return field.default
     assert field.default_factory is not dataclasses.MISSING
-    return field.default_factory()
+    made: object = field.default_factory()
+    # A record as a caller would write it, with nothing in it that is not as it is by default.
+    return {} if dataclasses.is_dataclass(made) else made
 
 
 def _unknown_field(path: str, name: str, fields: Mapping[str, object]) -> DSPexError:

@@ -100,6 +100,24 @@ def test_describe() -> None:
     assert ["x", "y"] == list(near["fields"])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    size: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    page: Page = field(default_factory=Page)
+
+
+def test_a_default_that_is_a_record_is_told_as_a_map() -> None:
+    """It fits the wire, and what is told gives the same when it is sent."""
+    told = describe(Listing)["page"]
+    assert isinstance(told, dict)
+    assert {} == told["default"]
+    assert Listing() == read(Listing, {"page": told["default"]})
+
+
 def test_prepared_records_need_no_hints_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those within them neither: a process that was prepared reads its first payload at full speed."""
 
