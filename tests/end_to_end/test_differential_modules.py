@@ -487,8 +487,9 @@ CASES: Final[Mapping[str, list[Case]]] = {
     "Refine": attempts("Refine", _refined, 4),
     "Retrieve": RETRIEVE,
 }
-ELSEWHERE: Final = frozenset({"CodeAct", "Flex", "ProgramOfThought", "RLM"})
-"""Those that run code: `test_differential_code`; of a Flex, if the server has it, `tests/bridge/code`."""
+ELSEWHERE: Final = frozenset({"CodeAct", "Flex", "KNN", "ProgramOfThought", "RLM"})
+"""Those that run code are in `test_differential_code`; five of a Flex in `tests/bridge/code/test_flex.py`,
+and those of KNN in `test_knn.py`."""
 
 PROGRAMS: Final = [
     pytest.param(case, id=f"{module}: {case.name}") for module, cases in CASES.items() for case in cases
