@@ -2,91 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import struct
-from collections.abc import AsyncIterator, Callable, Mapping
-from types import SimpleNamespace
+from collections.abc import Mapping
 from typing import Any
 
 import dspy
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 from dspy.clients._deprecation import adapter_message_call
-from tests.support.fakes import read_frame
+from tests.support.asking import Asked, over_http, refusal
 
-from dspex_bridge.host_functions import HostFunctions
-from dspex_bridge.lms.embedding import BATCH
-from dspex_bridge.lms.lms import LanguageModels
-from dspex_bridge.operations import OPERATIONS, read_parameters
-from dspex_bridge.sim import SimModel, SimOptions
-from dspex_bridge.sim.server import build_app
-from dspex_bridge.worker.calls import RunningCall
-from dspex_protocol import DSPexError, LMConfig, Tagged, Tensor, decode_value
+from dspex_protocol import LMConfig, Tagged, decode_value
 
 PNG = b"\x89PNG\r\n\x1a\n"
 ADD = {"name": "add", "desc": "Adds.", "args": {"a": {"type": "integer"}, "b": {"type": "integer"}}}
-
-HostAnswer = Callable[[str, Mapping[str, object]], object]
-
-
-_made: list[LanguageModels] = []
-
-
-@pytest.fixture(autouse=True)
-async def closed() -> AsyncIterator[None]:
-    """No connection outlives its test."""
-    yield
-    while _made:
-        await _made.pop().aclose()
-
-
-class Asked:
-    """A worker's language models, and a host whose one function is `answer`."""
-
-    def __init__(self, answer: HostAnswer | None = None, **configs: LMConfig) -> None:
-        self.args: dict[str, Any] = {}
-
-        async def call_host(name: str, args: Mapping[str, object]) -> object:
-            assert answer is not None
-            self.args = dict(args)
-            return answer(name, args)
-
-        self.functions = HostFunctions(call_host, asyncio.get_running_loop())
-        self.functions.configure(["answer"])
-        self.lms = LanguageModels(self.functions)
-        _made.append(self.lms)
-        self.lms.configure({"default": LMConfig(model="sim/x"), **configs}, {})
-        self.items: list[Any] = []
-        self.call = RunningCall(1, {}, lambda frame: None)
-
-    async def ask(self, method: str, *, credit: int = 0, **payload: object) -> Any:
-        """What an operation answers; items are kept."""
-        self.call = RunningCall(1, {"credit": credit}, lambda frame: self.items.append(read_frame(frame)))
-        operation = OPERATIONS[method]
-        parameters = read_parameters(operation, payload)
-        worker = SimpleNamespace(lms=self.lms, functions=self.functions)
-        result = operation.run(worker, self.call, parameters)
-        return result if operation.inline else await result
-
-
-async def refusal(asked: Asked, method: str, **payload: Any) -> DSPexError:
-    """How a call is refused."""
-    with pytest.raises(DSPexError) as refused:
-        await asked.ask(method, **payload)
-    return refused.value
-
-
-@pytest.fixture
-async def served() -> AsyncIterator[str]:
-    """The offline model behind HTTP."""
-    async with TestServer(build_app(SimModel(SimOptions()))) as server:
-        yield str(server.make_url("/v1"))
-
-
-def over_http(address: str, **more: Any) -> LMConfig:
-    """The offline model as a provider's."""
-    return LMConfig(model="openai/sim-x", api_base=address, **more)
 
 
 @pytest.mark.parametrize("way", ["sim", "http"])
@@ -277,126 +204,6 @@ async def test_an_unknown_name_is_refused_with_those_that_there_are(method: str)
     assert "default" in refused.message
 
 
-# Vectors
-
-
-async def test_vectors_are_the_same_from_the_offline_model_and_its_endpoint(served: str) -> None:
-    """One row for each text, of 32-bit floats, in order; also of more texts than go into a request."""
-    asked = Asked(far=over_http(served))
-    texts = [f"text {n % 7}" for n in range(BATCH + 3)]
-    near, far = [await asked.ask("lm.embed", texts=texts, lm=lm) for lm in ("default", "far")]
-    assert isinstance(near["vectors"], Tensor)
-    assert (near["vectors"].dtype, near["vectors"].shape) == ("f4", (BATCH + 3, 64))
-    assert near["vectors"] == far["vectors"]
-    row = 4 * 64
-    assert near["vectors"].data[:row] == near["vectors"].data[7 * row : 8 * row]
-    assert near["vectors"].data[:row] != near["vectors"].data[row : 2 * row]
-    assert near["usage"]["tokens_in"] == far["usage"]["tokens_in"] > 0
-
-
-async def test_the_length_of_vectors_is_a_setting_of_the_call(served: str) -> None:
-    """Both ways."""
-    asked = Asked(far=over_http(served))
-    for lm in ("default", "far"):
-        made = await asked.ask("lm.embed", texts=["x"], lm=lm, config={"dimensions": 3})
-        assert made["vectors"].shape == (1, 3)
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        [[1.0, 2.0], [3.0, 4.0]],
-        {"vectors": [[1, 2], [3, 4]], "tokens_in": 5},
-        Tensor("f8", (2, 2), struct.pack("<4d", 1, 2, 3, 4)),
-    ],
-)
-async def test_a_host_function_makes_vectors(given: object) -> None:
-    """As arrays, or as a tensor."""
-    asked = Asked(lambda name, args: given, default=LMConfig(model="host/answer"))
-    made = await asked.ask("lm.embed", texts=["a", "b"])
-    assert made["vectors"] == Tensor("f4", (2, 2), struct.pack("<4f", 1, 2, 3, 4))
-    assert asked.args == {"model": "host/answer", "texts": ["a", "b"], "config": {}}
-
-
-@pytest.mark.parametrize(
-    ("given", "code"),
-    [
-        ("text", "function_failed"),
-        ({"vectors": 1}, "function_failed"),
-        ([[1.0]], "lm_error"),
-        ([[1.0], [1.0, 2.0]], "lm_error"),
-        (Tensor("f4", (2,), bytes(8)), "function_failed"),
-    ],
-)
-async def test_what_is_no_vectors_is_an_error(given: object, code: str) -> None:
-    """And never a result that does not fit its texts."""
-    asked = Asked(lambda name, args: given, default=LMConfig(model="host/answer"))
-    assert (await refusal(asked, "lm.embed", texts=["a", "b"])).code == code
-
-
-async def test_an_endpoints_refusals_are_the_errors_of_predictions() -> None:
-    """By status, with the provider's word on when to come back, and none of its other words."""
-    statuses = iter((401, 429, 500, 400, 404))
-
-    async def refuse(request: web.Request) -> web.Response:
-        return web.json_response(
-            {"error": {"message": "secret-of-the-provider"}},
-            status=next(statuses),
-            headers={"Retry-After": "7"},
-        )
-
-    app = web.Application()
-    app.router.add_post("/v1/embeddings", refuse)
-    codes = []
-    async with TestServer(app) as server:
-        asked = Asked(default=over_http(str(server.make_url("/v1"))))
-        for _ in range(5):
-            operation = OPERATIONS["lm.test"]
-            asked.lms.configure(
-                {"default": over_http(str(server.make_url("/v1")), model_type="embedding")}, {}
-            )
-            told = await asked.ask("lm.test")
-            assert operation.method == "lm.test"
-            assert not told["ok"]
-            assert "secret-of-the-provider" not in str(told)
-            codes.append(told["error"]["code"])
-            if told["error"]["code"] == "lm_rate_limited":
-                assert told["error"]["retry_after_ms"] == 7000
-    assert codes == [
-        "lm_auth",
-        "lm_rate_limited",
-        "lm_unavailable",
-        "lm_invalid_request",
-        "lm_invalid_request",
-    ]
-
-
-async def test_an_endpoint_is_asked_again_as_often_as_the_host_says() -> None:
-    """What fails for a while only is tried again; what a key does not open is not."""
-    seen: list[int] = []
-
-    async def answer(request: web.Request) -> web.Response:
-        seen.append(1)
-        if len(seen) < 3:
-            return web.json_response({}, status=503, headers={"Retry-After": "0"})
-        return web.json_response({"data": [{"index": 0, "embedding": [1.0]}]})
-
-    app = web.Application()
-    app.router.add_post("/v1/embeddings", answer)
-    async with TestServer(app) as server:
-        asked = Asked(default=over_http(str(server.make_url("/v1")), num_retries=2))
-        made = await asked.ask("lm.embed", texts=["x"])
-    assert len(seen) == 3
-    assert made["vectors"].shape == (1, 1)
-
-
-async def test_what_makes_vectors_only_writes_nothing() -> None:
-    """The host has said so; a prediction is refused before anything is sent."""
-    asked = Asked(default=LMConfig(model="sim/x", model_type="embedding"))
-    assert (await refusal(asked, "lm.generate", prompt="x")).details["field"] == "lm"
-    assert (await asked.ask("lm.embed", texts=["x"]))["vectors"].shape == (1, 64)
-
-
 # Trying one out
 
 
@@ -467,14 +274,3 @@ async def test_a_list_tells_what_is_known_and_no_secret() -> None:
     assert (rows["own"]["by"], rows["default"]["by"]) == ("host", "worker")
     assert (rows["gone"]["usable"], rows["gone"]["problem"]["code"]) == (False, "unknown_function")
     assert rows["vectors"]["usable"]
-
-
-@pytest.mark.slow
-async def test_other_providers_make_vectors_by_litellm(served: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it is installed; the same rows as from the endpoint itself."""
-    pytest.importorskip("litellm")
-    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    other = LMConfig(model="hosted_vllm/sim-x", api_base=served, model_type="embedding")
-    asked = Asked(far=over_http(served), other=other)
-    made = [await asked.ask("lm.embed", texts=["a", "b"], lm=lm) for lm in ("far", "other")]
-    assert made[0]["vectors"] == made[1]["vectors"]
