@@ -301,6 +301,24 @@ async def test_its_source_calls_functions_of_the_host(lease: Lease) -> None:
 
 
 @pytest.mark.slow
+async def test_settings_of_a_call_reach_the_models_of_its_source(lease: Lease) -> None:
+    """As they do in other modules; they are no input of it."""
+    asked: list[object] = []
+
+    class Model(DummyLM):  # type: ignore[misc]
+        def __call__(self, *args: Any, **settings: Any) -> Any:
+            asked.append({**self.kwargs, **settings}.get("temperature"))
+            return super().__call__(*args, **settings)
+
+    module: Any = learned(COUNTS).for_one_call().module
+    inputs = {"question": "?", "config": {"temperature": 0.25}}
+    with dspy.context(lm=Model([{"word": "pipe"}]), adapter=dspy.ChatAdapter(), interpreter_factory=lease):
+        given: Any = await run_module(module, inputs, is_async=False)
+    assert "pipe has 4 letters" == given.answer
+    assert [0.25] == asked
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(QUIET)[::EVERY])
 async def test_source_reaches_nothing(
     name: str, lease: Lease, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
