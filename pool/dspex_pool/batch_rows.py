@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from dspex_protocol import CALL, CANCEL, REPLY, Meta, decode_envelope, encode
+from dspex_protocol import CALL, CANCEL, CREDIT, REPLY, Meta, decode_envelope, encode
 from dspex_protocol.frame import HEADER_BYTES
 
 from .calls import Call, Caller, Outlet
@@ -97,7 +97,7 @@ class Row:
             self._outer.committed = True
             meta: Meta = {**envelope.meta, "parent": self._outer.id}
             self._host.link.send(encode(CALL, envelope.id, envelope.method, meta, payload))
-        elif envelope.kind == CANCEL:
+        elif envelope.kind in (CANCEL, CREDIT):
             self._host.link.send(frame)
         else:
             self.kind, self.meta, self.payload = envelope.kind, envelope.meta, payload

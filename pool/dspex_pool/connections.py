@@ -11,6 +11,7 @@ from dspex_protocol import (
     CANCEL,
     CREDIT,
     FAIL,
+    ITEM,
     NIL,
     NOTE,
     REPLY,
@@ -166,6 +167,8 @@ class Connection:
         kind = envelope.kind
         if kind in (REPLY, FAIL):
             callbacks.answer(self, envelope, body[envelope.payload_at :])
+        elif kind == ITEM:
+            callbacks.item(self, envelope, body[envelope.payload_at :])
         elif kind == CANCEL:
             self._switchboard.cancel(self, envelope.id)
         elif kind == CREDIT:
@@ -358,6 +361,8 @@ class Connection:
             callbacks.answer(
                 self, envelope._replace(kind=FAIL), encode_failure(error("function_failed", fault.message))
             )
+        elif envelope.kind == ITEM:
+            callbacks.break_off(self, envelope.id, callbacks.too_large_item(frame.length))
         else:
             self._fault(fault)
 

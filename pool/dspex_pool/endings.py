@@ -11,7 +11,7 @@ from .calls import Call
 
 if TYPE_CHECKING:
     from .quarantine import Repro
-    from .worker import Worker
+    from .worker import Callback, Worker
 
 
 def cancelled(call: Call, rung: str) -> DSPexError:
@@ -50,6 +50,15 @@ def too_large(size: int, limit: int, *, maybe_executed: bool = False) -> DSPexEr
 def out_of_turn(worker: Worker) -> DSPexError:
     """A stream's worker sent what it had no credit for, or skipped an item."""
     return error("credit_exceeded", f"worker {worker.number} sent an item out of turn")
+
+
+def function_out_of_turn(seq: object, callback: Callback) -> DSPexError:
+    """A host function's stream sent what it had no credit for, or skipped an item."""
+    return error(
+        "credit_exceeded",
+        f"the host function sent item {seq} out of turn: {callback.next_seq} was next,"
+        f" and it had credit for {callback.credit}",
+    )
 
 
 def crowded(max_bytes: int, max_entries: int) -> DSPexError:

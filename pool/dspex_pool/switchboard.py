@@ -311,6 +311,8 @@ class Switchboard:
             callbacks.forward(worker, envelope, body[envelope.payload_at :], self._clock())
         elif envelope.kind == CANCEL:
             callbacks.cancel(worker, envelope.id)
+        elif envelope.kind == CREDIT:
+            callbacks.add_credit(worker, envelope)
         elif envelope.method == "call.started":
             up_to = envelope.meta.get("up_to")
             if isinstance(up_to, int):

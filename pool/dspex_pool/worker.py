@@ -23,15 +23,26 @@ UNLIMITED = Allowance(max_calls=None, max_age_s=None, soft_bytes=None, hard_byte
 
 
 class Callback:
-    """A call from a worker to the host, within a client's call."""
+    """A call from a worker to the host, within a client's call.
 
-    __slots__ = ("call", "host_id", "worker", "worker_id")
+    Attributes:
+        worker: Who made it.
+        worker_id: The id on the worker's link.
+        call: The client's call within which it is made.
+        host_id: The id on the client's link.
+        credit: Items that the worker still takes.
+        next_seq: The number that the next ITEM must have.
+    """
 
-    def __init__(self, worker: Worker, worker_id: int, call: Call, host_id: int) -> None:
+    __slots__ = ("call", "credit", "host_id", "next_seq", "worker", "worker_id")
+
+    def __init__(self, worker: Worker, worker_id: int, call: Call, host_id: int, credit: int = 0) -> None:
         self.worker = worker
         self.worker_id = worker_id
         self.call = call
         self.host_id = host_id
+        self.credit = credit
+        self.next_seq = 0
 
 
 class Worker:

@@ -36,6 +36,9 @@ MAX_DEADLINE_MS: Final = 86_400_000
 MAX_CREDIT: Final = 1_000_000
 # Each level of callback holds a task in a worker.
 MAX_CALLBACK_DEPTH: Final = 8
+# With the credit that a worker gives, this bounds what may wait of a function's stream: a few
+# tokens of text come at a time, never a picture.
+MAX_CALLBACK_ITEM_BYTES: Final = 65_536
 MAX_FUNCTIONS: Final = 1024
 
 # Media as bytes. The largest that the providers of language models take in a request; what is

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.fakes import Client, FakeWorker, Room
+from tests.support.fakes import Client, FakeWorker, Room, body_of
 
-from dspex_protocol import CANCEL, FAIL, REPLY
+from dspex_protocol import CANCEL, CREDIT, FAIL, ITEM, REPLY, Oversized
+from dspex_protocol.limits import MAX_CALLBACK_ITEM_BYTES
 
 
 @pytest.fixture
@@ -179,3 +180,137 @@ def test_a_nested_call_goes_before_calls_that_lost_their_worker() -> None:
     first.link.unread = 0
     room.switchboard.pump()
     assert ["parent", "nested"] == [frame.value for frame in first.calls()]
+
+
+def items_of(worker: FakeWorker) -> list[tuple[int, object, object]]:
+    return [(frame.id, frame.meta["seq"], frame.value) for frame in worker.sent if frame.kind == ITEM]
+
+
+@pytest.fixture
+def callback(client: Client, worker: FakeWorker) -> int:
+    """A call of the host that may send two items."""
+    client.call("program.predict")
+    worker.call_host(5, parent=1, credit=2)
+    return client.callbacks()[0].id
+
+
+def test_the_hosts_items_go_back(client: Client, worker: FakeWorker, callback: int) -> None:
+    """Under the worker's id, in order, before the answer."""
+    assert 2 == client.callbacks()[0].meta["credit"]
+    client.send_item(callback, 0, "for")
+    client.send_item(callback, 1, "ty")
+    client.answer(callback, None)
+    assert [(5, 0, "for"), (5, 1, "ty")] == items_of(worker)
+    assert [ITEM, ITEM, REPLY] == [frame.kind for frame in worker.sent[-3:]]
+    assert ({}, {}) == (client.connection.callbacks, worker.worker.callbacks)
+
+
+def test_credit_goes_to_the_host(client: Client, worker: FakeWorker, callback: int) -> None:
+    """As many as the worker says, and so many more items may come."""
+    client.send_item(callback, 0)
+    client.send_item(callback, 1)
+    worker.credit_host(5, 1)
+    assert [(callback, 1)] == [(frame.id, frame.meta["n"]) for frame in client.sent if frame.kind == CREDIT]
+    client.send_item(callback, 2)
+    assert 3 == len(items_of(worker))
+
+
+@pytest.mark.parametrize("count", [0, -1, 1_000_001, "many", True, None])
+def test_a_malformed_credit_is_none(client: Client, worker: FakeWorker, callback: int, count: object) -> None:
+    """The host hears nothing of it."""
+    worker.credit_host(5, count)
+    assert [] == [frame for frame in client.sent if frame.kind == CREDIT]
+
+
+def test_credit_for_what_has_ended_is_ignored(client: Client, worker: FakeWorker, callback: int) -> None:
+    """It lost a race."""
+    client.answer(callback, None)
+    worker.credit_host(5, 1)
+    assert [] == [frame for frame in client.sent if frame.kind == CREDIT]
+
+
+@pytest.mark.parametrize("seq", [1, 7, -1, None, "0"])
+def test_an_item_out_of_turn_ends_the_callback(
+    client: Client, worker: FakeWorker, callback: int, seq: object
+) -> None:
+    """The worker has the error, the host is told to stop and why; nothing more of it is heard."""
+    client.send_item(callback, seq)
+    client.send_item(callback, 0)
+    client.answer(callback, "late")
+    assert [(5, "credit_exceeded")] == [(frame.id, frame.code) for frame in worker.sent if frame.kind == FAIL]
+    assert [] == [frame for frame in worker.sent if frame.kind in (ITEM, REPLY)]
+    assert [callback] == cancelled_callbacks(client)
+    (fault,) = client.notes("system.fault")
+    assert ("credit_exceeded", {"id": callback}) == (fault.fields["code"], fault.fields["details"])
+    assert ({}, {}) == (client.connection.callbacks, worker.worker.callbacks)
+
+
+def test_an_item_beyond_the_credit_ends_the_callback(
+    client: Client, worker: FakeWorker, callback: int
+) -> None:
+    """Those before it have gone on."""
+    for seq in range(3):
+        client.send_item(callback, seq)
+    assert (2, "credit_exceeded") == (len(items_of(worker)), worker.sent[-1].code)
+
+
+def test_without_credit_no_item_is_taken(client: Client, worker: FakeWorker) -> None:
+    """Nobody asked for one; the host is told of no credit either."""
+    client.call("program.predict")
+    worker.call_host(5, parent=1)
+    assert "credit" not in client.callbacks()[0].meta
+    client.send_item(client.callbacks()[0].id, 0)
+    assert "credit_exceeded" == worker.sent[-1].code
+
+
+def test_an_item_has_a_size_of_its_own(client: Client, worker: FakeWorker, callback: int) -> None:
+    """One byte too many ends the callback; so does what is larger than a frame."""
+    head = 3  # of a string that long
+    client.send_item(callback, 0, "x" * (MAX_CALLBACK_ITEM_BYTES - head))
+    assert 1 == len(items_of(worker))
+    client.send_item(callback, 1, "x" * (MAX_CALLBACK_ITEM_BYTES - head + 1))
+    assert ("function_failed", MAX_CALLBACK_ITEM_BYTES) == (
+        worker.sent[-1].code,
+        worker.sent[-1].details["limit"],
+    )
+    assert [callback] == cancelled_callbacks(client)
+
+
+def test_an_item_larger_than_a_frame_ends_the_callback(
+    client: Client, worker: FakeWorker, callback: int
+) -> None:
+    """Its envelope says whose it was."""
+    head = body_of(ITEM, callback, None, {"seq": 0}, "the beginning")
+    client.give(Oversized(17 << 20, head))
+    assert (5, "function_failed") == (worker.sent[-1].id, worker.sent[-1].code)
+    assert {} == client.connection.callbacks
+
+
+def test_items_of_a_cancelled_callback_go_nowhere(client: Client, worker: FakeWorker, callback: int) -> None:
+    """The host had not heard of it yet."""
+    worker.cancel_host(5)
+    client.send_item(callback, 0)
+    assert [] == items_of(worker)
+    assert [] == client.notes("system.fault")
+
+
+def test_a_dead_worker_ends_the_hosts_stream(client: Client, worker: FakeWorker, callback: int) -> None:
+    """The host is told once; its call has one outcome, since the host was called."""
+    (call,) = client.connection.calls
+    worker.start_all()
+    client.send_item(callback, 0)
+    worker.die()
+    client.send_item(callback, 1)
+    assert [callback] == cancelled_callbacks(client)
+    outcome = client.outcome(call)
+    assert ("worker_died", True) == (outcome.code, outcome.fields["maybe_executed"])
+    assert {} == client.connection.callbacks
+
+
+def test_a_dead_client_ends_its_stream(client: Client, worker: FakeWorker, callback: int) -> None:
+    """The worker is told to stop, and keeps nothing of it."""
+    client.send_item(callback, 0)
+    client.hang_up()
+    assert [1] == worker.cancels()
+    assert {} == worker.worker.callbacks
+    worker.credit_host(5, 1)

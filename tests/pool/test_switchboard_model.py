@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.support.fakes import Client, FakeWorker, Frame, Room
 
 from dspex_pool.connections import CLOGGED_BYTES
-from dspex_protocol import CALL, CANCEL, FAIL, REPLY
+from dspex_protocol import CALL, CANCEL, CREDIT, FAIL, ITEM, REPLY
 
 LONG_S = 200.0  # more than any deadline and the grace period together
 
@@ -24,6 +24,7 @@ class SwitchboardMachine(RuleBasedStateMachine):
         self.alive = list(self.room.workers)
         self.calls: list[tuple[Client, int]] = []
         self.next_callback = 1
+        self.credits: dict[int, tuple[FakeWorker, int]] = {}  # by callback: what its worker takes
 
     pick = st.integers(0, 1_000)
 
@@ -94,6 +95,13 @@ class SwitchboardMachine(RuleBasedStateMachine):
         if callbacks := client.callbacks():
             client.answer(callbacks[which % len(callbacks)].id, None, kind)
 
+    @rule(n=pick, which=pick, right=st.booleans())
+    def item_of_callback(self, n: int, which: int, right: bool) -> None:
+        client = self.client(n)
+        if callbacks := client.callbacks():
+            callback = client.connection.callbacks.get(call_id := callbacks[which % len(callbacks)].id)
+            client.send_item(call_id, callback.next_seq if callback and right else 99)
+
     @rule(n=pick, reads=st.booleans())
     def stop_or_start_reading(self, n: int, reads: bool) -> None:
         link = self.client(n).link
@@ -119,12 +127,20 @@ class SwitchboardMachine(RuleBasedStateMachine):
         worker, call_id = self.running[which % len(self.running)]
         worker.item(call_id, worker.worker.calls[call_id].next_seq if right else 99)
 
-    @rule(which=pick)
+    @rule(which=pick, credit=st.integers(0, 2))
     @precondition(lambda self: self.running)
-    def call_host(self, which: int) -> None:
+    def call_host(self, which: int, credit: int) -> None:
         worker, call_id = self.running[which % len(self.running)]
-        worker.call_host(self.next_callback, parent=call_id)
+        worker.call_host(self.next_callback, parent=call_id, credit=credit)
+        self.credits[self.next_callback] = (worker, credit)
         self.next_callback += 1
+
+    @rule(which=pick, count=st.integers(1, 2))
+    @precondition(lambda self: self.called_back)
+    def credit_host(self, which: int, count: int) -> None:
+        worker, callback_id = self.called_back[which % len(self.called_back)]
+        worker.credit_host(callback_id, count)
+        self.credits[callback_id] = (worker, self.credits[callback_id][1] + count)
 
     @rule(which=pick)
     @precondition(lambda self: self.called_back)
@@ -188,6 +204,17 @@ class SwitchboardMachine(RuleBasedStateMachine):
         assert from_clients == from_workers
 
     @invariant()
+    def items_of_callbacks_are_in_order_and_within_their_credit(self) -> None:
+        for callback, (worker, credit) in self.credits.items():
+            of_callback = [
+                frame for frame in worker.sent if frame.id == callback and frame.kind in (ITEM, REPLY, FAIL)
+            ]
+            items = [frame.meta["seq"] for frame in of_callback if frame.kind == ITEM]
+            assert list(range(len(items))) == items
+            assert len(items) <= credit
+            assert all(frame.kind == ITEM for frame in of_callback[:-1])
+
+    @invariant()
     def nobody_waits_while_a_worker_has_room(self) -> None:
         if self.alive and min(worker.worker.load for worker in self.alive) < 2:
             waiting = self.room.switchboard.placing.waiting
@@ -203,7 +230,11 @@ class SwitchboardMachine(RuleBasedStateMachine):
         for client, call in self.calls:
             assert 1 == len(client.outcomes(call))
             self.check_frames(
-                [frame for frame in client.sent if frame.id == call and frame.kind not in (CALL, CANCEL)]
+                [
+                    frame
+                    for frame in client.sent
+                    if frame.id == call and frame.kind not in (CALL, CANCEL, CREDIT)
+                ]
             )
         switchboard = self.room.switchboard
         assert (0, 0, 0) == (self.room.waiting, self.room.open_bytes, len(switchboard._wheel))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from dspex_protocol import CANCEL, FAIL, NIL, REPLY, Meta, encode, encode_value
 
+from .asks import Answer
 from .batch_book import page_of
 from .connections import Connection
 from .keepers import Keeper
@@ -156,7 +157,7 @@ class SimClient:
         elif pick < 0.65:
             self._stream()
         elif pick < 0.78:
-            script = self._script() | {"asks": self._random.randint(1, 2)}
+            script = self._script() | {"asks": self._random.randint(1, 2), **self._ask_items()}
             self.send("program.predict", script, self._meta())
         elif pick < 0.83:
             self.send("tool.pay", self._script(), self._meta())
@@ -195,6 +196,10 @@ class SimClient:
             meta["tenant"] = random.choice(self._tenants)
         return meta
 
+    def _ask_items(self) -> dict[str, object]:
+        """How many pieces an answer to what it asks is to have."""
+        return {"ask_items": self._random.choice((0, 0, 1, 5))}
+
     def _stream(self) -> None:
         script = self._script() | {
             "items": self._random.randint(0, 6),
@@ -206,7 +211,8 @@ class SimClient:
         """One of a few rows, of which some may ask, fail, or kill."""
         random = self._random
         rows = [
-            self._script() | {"nonce": self._world.next_nonce(), "asks": int(random.random() < 0.1)}
+            self._script()
+            | {"nonce": self._world.next_nonce(), "asks": int(random.random() < 0.1), **self._ask_items()}
             for _ in range(random.choice((0, 1, 3, 10, 25)))
         ]
         payload: dict[str, object] = {"inputs": rows}
@@ -335,9 +341,41 @@ class SimClient:
         if self._random.random() < 0.05:
             connection.answer(callback_id, FAIL, {"code": "function_failed", "message": "it did"})
             return
-        connection.answer(callback_id, REPLY, {"nonce": nonce})
+        answer = connection.answers[callback_id]
+        if answer.sent < answer.items:
+            self._send_item(connection, callback_id, parent, nonce, answer)
+            return
+        connection.answer(callback_id, REPLY, {"nonce": nonce, "items": answer.sent})
         if self._world.chance("double_answer"):
             connection.answer(callback_id, REPLY, {"nonce": -1})
+
+    def _send_item(
+        self, connection: Connection, callback_id: int, parent: CallRecord, nonce: int, answer: Answer
+    ) -> None:
+        """A piece of an answer, where there is credit for it; then go on."""
+        if self._world.chance("no_answer"):  # it stops in the middle
+            return
+        if self._world.chance("item_out_of_turn"):
+            self._world.history.out_of_turn.add(nonce)
+            seq = answer.sent + 1 if answer.credit else answer.sent
+            connection.send_item(callback_id, seq, {"nonce": nonce, "seq": seq})
+        if not answer.credit:
+            answer.waits = True
+            return
+        connection.send_item(callback_id, answer.sent, {"nonce": nonce, "seq": answer.sent})
+        answer.sent += 1
+        answer.credit -= 1
+        delay_s = self._random.choice((0.0, 0.0, 0.002, 0.02))
+        self._world.loop.call_later(delay_s, self._answer_now, connection, callback_id, parent, nonce)
+
+    def credited(self, callback_id: int, parent: CallRecord) -> None:
+        """Go on with an answer."""
+        answer = self.connection.answers[callback_id]
+        if answer.waits:
+            answer.waits = False
+            self._world.loop.call_later(
+                0.0, self._answer_now, self.connection, callback_id, parent, answer.nonce
+            )
 
     # What it should not do
 

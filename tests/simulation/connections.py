@@ -22,6 +22,7 @@ from dspex_protocol import (
     encode_value,
 )
 
+from .asks import Answer
 from .links import WatchedLink
 from .records import CallRecord, Violation
 
@@ -46,6 +47,10 @@ class Owner(Protocol):
         """The server calls a function."""
         ...
 
+    def credited(self, callback_id: int, parent: CallRecord) -> None:
+        """The server takes more items of a function."""
+        ...
+
     def lost(self) -> None:
         """The server has hung up."""
         ...
@@ -59,6 +64,7 @@ class Connection:
         link: The supervisor's end.
         open_calls: Calls without an outcome, by id.
         callbacks: Calls of the server that wait for an answer, by its id.
+        answers: How far each answer has come.
         is_lost: It has ended.
         said_goodbye: The client was about to end it.
         slow_until_s: Until when it did not read.
@@ -75,6 +81,7 @@ class Connection:
         self._decoder = FrameDecoder()
         self.open_calls: dict[int, CallRecord] = {}
         self.callbacks: dict[int, CallRecord] = {}
+        self.answers: dict[int, Answer] = {}
         self.is_lost = False
         self.said_goodbye = False
         self.slow_until_s = 0.0
@@ -110,8 +117,16 @@ class Connection:
 
     def answer(self, callback_id: int, kind: int, value: object) -> None:
         """Answer a callback, one's own or none."""
-        self.callbacks.pop(callback_id, None)
+        self._forget_callback(callback_id)
         self.write_bytes(encode(kind, callback_id, None, {}, encode_value(value)))
+
+    def send_item(self, callback_id: int, seq: int, value: object) -> None:
+        """Send a piece of an answer."""
+        self.write_bytes(encode(ITEM, callback_id, None, {"seq": seq}, encode_value(value)))
+
+    def _forget_callback(self, callback_id: int) -> None:
+        self.callbacks.pop(callback_id, None)
+        self.answers.pop(callback_id, None)
 
     def write_bytes(self, data: bytes) -> None:
         """Write anything."""
@@ -148,7 +163,17 @@ class Connection:
             elif kind == CALL:
                 self._callback(frame_id, meta, payload)
             elif kind == CANCEL:
-                self.callbacks.pop(frame_id, None)
+                self._forget_callback(frame_id)
+            elif kind == CREDIT:
+                self._credit(frame_id, meta)
+
+    def _credit(self, callback_id: int, meta: Meta) -> None:
+        answer = self.answers.get(callback_id)
+        if answer is not None:  # else it is for one that was answered just now
+            count = meta["n"]
+            assert isinstance(count, int)
+            answer.credit += count
+            self._owner.credited(callback_id, self.callbacks[callback_id])
 
     def _outcome(self, kind: int, call_id: int, meta: Meta, payload: bytes) -> None:
         call = self.open_calls.pop(call_id, None)
@@ -175,6 +200,9 @@ class Connection:
         if callback_id in self.callbacks:
             raise Violation("P2", f"{self.name} is called twice with the id {callback_id}")
         self.callbacks[callback_id] = parent
+        self.answers[callback_id] = Answer(
+            nonce=args["nonce"], items=args.get("items", 0), credit=int(meta.get("credit") or 0)
+        )
         self._owner.called(callback_id, parent, args["nonce"])
 
     # The end
@@ -197,6 +225,7 @@ class Connection:
         self._world.history.connection_lost(self)
         self.open_calls.clear()
         self.callbacks.clear()
+        self.answers.clear()
 
 
 def _is_within(parent: CallRecord, nonce: object) -> bool:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from dspex_protocol import (
     CALL,
+    CREDIT,
     FAIL,
     ITEM,
+    NIL,
     NOTE,
     REPLY,
     Envelope,
@@ -19,6 +21,7 @@ from dspex_protocol import (
     error,
 )
 
+from .asks import Ask
 from .records import Execution, Violation
 
 if TYPE_CHECKING:
@@ -62,7 +65,7 @@ class Running:
         self._fault = ""
         self._execution: Execution | None = None
         self._steps: Steps | None = None
-        self._awaited: dict[int, int] = {}  # asks without an answer: what the answer must hold
+        self._awaited: dict[int, Ask] = {}  # without an answer
         self._is_cancelled = False
         self._turn = 0
 
@@ -131,10 +134,31 @@ class Running:
 
     def heard(self, ask_id: int, kind: int, value: object) -> None:
         """The host has answered."""
-        nonce = self._awaited.pop(ask_id, None)
-        if kind == REPLY and (not isinstance(value, dict) or value.get("nonce") != nonce):
-            raise Violation("P2", f"a callback within call {self.nonce} is answered {value!r}, not {nonce}")
+        ask = self._awaited.pop(ask_id)
+        assert isinstance(value, dict)
+        if kind == REPLY and (value["nonce"], value["items"]) != (ask.nonce, ask.items):
+            raise Violation("P2", f"a callback within call {self.nonce} is answered {value!r}, not {ask}")
+        if value.get("code") == "credit_exceeded" and ask.nonce not in self._world.history.out_of_turn:
+            raise Violation("P2", f"a callback within call {self.nonce} ends although all was in turn: {ask}")
         self._worker.after(0.0, self._go_on, self._turn)
+
+    def heard_item(self, ask_id: int, seq: object, value: object) -> None:
+        """The host sends a piece of its answer."""
+        ask = self._awaited[ask_id]
+        if seq != ask.items or value != {"nonce": ask.nonce, "seq": seq}:
+            raise Violation("P2", f"a callback within call {self.nonce} gets item {seq} ({value!r}) of {ask}")
+        ask.items += 1
+        if ask.items > ask.credit:
+            raise Violation("P2", f"a callback within call {self.nonce} gets more than it allowed: {ask}")
+        if self._world.random.random() < 0.97:
+            self._worker.after(self._world.random.choice((0.0, 0.0, 0.01)), self._allow, ask_id)
+
+    def _allow(self, ask_id: int) -> None:
+        ask = self._awaited.get(ask_id)
+        if ask is not None:
+            count = self._world.random.randint(1, 2)
+            ask.credit += count
+            self._worker.write(CREDIT, ask_id, None, {"n": count}, NIL)
 
     # What it does
 
@@ -185,8 +209,10 @@ class Running:
 
     def _ask(self) -> Steps:
         nonce = self._world.next_nonce()
-        ask_id = self._worker.ask(self, nonce)
-        self._awaited[ask_id] = nonce
+        items = self._int("ask_items")
+        ask = Ask(nonce=nonce, credit=self._world.random.randint(1, 2) if items else 0)
+        ask_id = self._worker.ask(self, ask, items)
+        self._awaited[ask_id] = ask
         if self._fault == "double_ask":
             payload = encode_value({"function": "ask", "args": {"nonce": -1, "within": self.nonce}})
             self._worker.write(CALL, ask_id, "function.call", {"parent": self.id}, payload)

@@ -55,6 +55,7 @@ CLIENT: Final = (
     "slow_reading",
     "no_answer",  # to a callback
     "double_answer",
+    "item_out_of_turn",  # of a function's answer, or beyond its credit
     "stray_answer",
     "broken_envelope",
     "stray_cancel",

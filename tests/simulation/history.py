@@ -45,12 +45,14 @@ class History:
     Attributes:
         outcomes: How many calls ended how: by code, `ok` for a REPLY.
         calls: Every call that was made.
+        out_of_turn: The nonces of answers of which a client sent an item out of turn.
     """
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.outcomes: dict[str, int] = {}
         self.calls: list[CallRecord] = []
+        self.out_of_turn: set[int] = set()
         self.open: dict[tuple[Connection, int], CallRecord] = {}  # at the supervisor's mouth
         self._sendings: dict[SimWorker, dict[int, Sending]] = {}
         self._given_up: dict[SimWorker, list[Sending]] = {}

@@ -235,6 +235,49 @@ def swap_callback_answers() -> list[Patch]:
     return [(callbacks, "answer", wrong)]
 
 
+def pass_any_piece() -> list[Patch]:
+    """The items of a host function are passed on in whatever order, beyond their credit too."""
+    right = callbacks.item
+
+    def wrong(caller: Any, envelope: Envelope, payload: bytes) -> None:
+        callback = caller.callbacks.get(envelope.id)
+        if callback is not None:
+            seq = envelope.meta.get("seq")
+            callback.next_seq = seq if isinstance(seq, int) else 0
+            callback.credit = 1
+        right(caller, envelope, payload)
+
+    return [(callbacks, "item", wrong)]
+
+
+def drop_piece() -> list[Patch]:
+    """An item of a host function is lost, and nobody told."""
+    right, occasions = callbacks.item, Occasions()
+
+    def wrong(caller: Any, envelope: Envelope, payload: bytes) -> None:
+        callback = caller.callbacks.get(envelope.id)
+        if callback is None or callback.next_seq != envelope.meta.get("seq") or not occasions.is_bad():
+            right(caller, envelope, payload)
+            return
+        callback.next_seq += 1
+        callback.credit -= 1
+
+    return [(callbacks, "item", wrong)]
+
+
+def forget_the_host_breaks_off() -> list[Patch]:
+    """A callback that was ended for an item out of turn stays open for its client."""
+    right = callbacks.break_off
+
+    def wrong(caller: Any, host_id: int, failure: Any) -> None:
+        callback = caller.callbacks.get(host_id)
+        right(caller, host_id, failure)
+        if callback is not None:
+            caller.callbacks[host_id] = callback
+
+    return [(callbacks, "break_off", wrong)]
+
+
 def forget_bytes() -> list[Patch]:
     """The payload of a call that failed stays counted."""
     right, occasions = Outcomes.close, Occasions()
@@ -413,6 +456,9 @@ PLANTS: Final[dict[str, Callable[[], list[Patch]]]] = {
         read_for_ever,
         leave_callbacks_open,
         swap_callback_answers,
+        pass_any_piece,
+        drop_piece,
+        forget_the_host_breaks_off,
         forget_bytes,
         forget_replacement,
         work_for_nobody,

@@ -10,6 +10,7 @@ from dspex_protocol import (
     CANCEL,
     CREDIT,
     FAIL,
+    ITEM,
     NIL,
     NOTE,
     REPLY,
@@ -25,6 +26,7 @@ from dspex_protocol import (
 )
 from dspex_protocol.frame import HEADER_BYTES
 
+from .asks import Ask
 from .executions import NONSENSE, Running
 from .faults import EXECUTION
 from .records import Violation
@@ -98,6 +100,7 @@ class SimWorker:
         self._decoder = FrameDecoder(world.config.max_frame_bytes * 4)
         self._boot_fault = boot_fault
         self._last_ask = 0
+        self._answered: set[int] = set()
         self._last_ended_s = 0.0
         end.on_data = self._read
         end.on_end = self._wire_ended
@@ -246,7 +249,14 @@ class SimWorker:
         elif kind in (REPLY, FAIL):
             running = self.asks.pop(call_id, None)
             if running is not None:
+                self._answered.add(call_id)
                 running.heard(call_id, kind, decode_value(body[envelope.payload_at :]))
+        elif kind == ITEM:
+            if call_id in self._answered:
+                raise Violation("P2", f"{self} gets an item of what was answered")
+            if call_id in self.asks:
+                seq = envelope.meta.get("seq")
+                self.asks[call_id].heard_item(call_id, seq, decode_value(body[envelope.payload_at :]))
 
     def _call(self, envelope: Envelope, value: object, taken_up: list[Running]) -> None:
         call_id, method = envelope.id, envelope.method
@@ -376,12 +386,14 @@ class SimWorker:
         self.write(kind, call_id, None, meta or {}, payload)
         self.world.history.ended(self, call_id)
 
-    def ask(self, running: Running, nonce: int) -> int:
+    def ask(self, running: Running, ask: Ask, items: int) -> int:
         """Call the host; returns the id."""
         self._last_ask += 1
         self.asks[self._last_ask] = running
-        payload = encode_value({"function": "ask", "args": {"nonce": nonce, "within": running.nonce}})
-        self.write(CALL, self._last_ask, "function.call", {"parent": running.id}, payload)
+        args = {"nonce": ask.nonce, "within": running.nonce, "items": items}
+        payload = encode_value({"function": "ask", "args": args})
+        meta: Meta = {"parent": running.id, "credit": ask.credit}
+        self.write(CALL, self._last_ask, "function.call", meta, payload)
         return self._last_ask
 
     def unask(self, ask_id: int) -> None:

@@ -250,6 +250,10 @@ class Client:
         """Answer a callback."""
         self.give(body_of(kind, call_id, None, {}, value))
 
+    def send_item(self, call_id: int, seq: object, value: object = "piece") -> None:
+        """Send a piece of the answer to a callback."""
+        self.give(body_of(ITEM, call_id, None, {"seq": seq}, value))  # type: ignore[dict-item]
+
     def outcomes(self, call_id: int) -> list[Frame]:
         """All REPLYs and FAILs with that id."""
         return [frame for frame in self.sent if frame.id == call_id and frame.kind in (REPLY, FAIL)]
@@ -315,8 +319,12 @@ class FakeWorker:
         """Say that it has begun its calls up to this id."""
         self.give(body_of(NOTE, 0, "call.started", {"up_to": up_to}, None))
 
-    def call_host(self, callback_id: int, parent: int, method: str = "function.call") -> None:
-        self.give(body_of(CALL, callback_id, method, {"parent": parent}, {"function": "f", "args": {}}))
+    def call_host(self, callback_id: int, parent: int, method: str = "function.call", **meta: object) -> None:
+        payload = {"function": "f", "args": {}}
+        self.give(body_of(CALL, callback_id, method, {"parent": parent, **meta}, payload))  # type: ignore[dict-item]
+
+    def credit_host(self, callback_id: int, count: object) -> None:
+        self.give(body_of(CREDIT, callback_id, None, {"n": count}, None))  # type: ignore[dict-item]
 
     def cancel_host(self, callback_id: int) -> None:
         self.give(body_of(CANCEL, callback_id, None, {}, None))
