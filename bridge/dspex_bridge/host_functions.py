@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, TypeVar
 
-from dspex_protocol.errors import describe_value, error
+from dspex_protocol.errors import DSPexError, describe_value, error
 
 from .values.incoming import from_wire
 
@@ -15,6 +17,18 @@ T = TypeVar("T")
 HostCall: TypeAlias = Callable[[str, Mapping[str, object]], Awaitable[object]]
 """Calls a host function by name with its arguments."""
 
+HostStream: TypeAlias = Callable[[str, Mapping[str, object]], AsyncGenerator[object]]
+"""Does the same, and gives the pieces of the answer before a `Returned`; closing it ends the function."""
+
+_END: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What a host function returned, after its pieces."""
+
+    value: object
+
 
 class HostFunctions:
     """Those that the host offers.
@@ -22,13 +36,18 @@ class HostFunctions:
     Args:
         call_host: How one is called; runs on `loop`, in the context of a call.
         loop: The worker's event loop.
+        stream_host: How one is called that may answer in pieces; as `call_host`.
     """
 
     def __init__(
-        self, call_host: HostCall | None = None, loop: asyncio.AbstractEventLoop | None = None
+        self,
+        call_host: HostCall | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        stream_host: HostStream | None = None,
     ) -> None:
         self._call_host = call_host
         self._loop = loop
+        self._stream_host = stream_host
         self._names: frozenset[str] = frozenset()
 
     def configure(self, names: Iterable[str]) -> None:
@@ -74,9 +93,35 @@ class HostFunctions:
             async with asyncio.timeout(timeout_s):
                 return from_wire(await self._call_host(name, args), "answer")
         except TimeoutError:
-            raise error(
-                "function_timeout", f"the host function {name} did not answer in {timeout_s} s"
-            ) from None
+            raise _late(name, timeout_s) from None
+
+    async def astream(
+        self, name: str, args: Mapping[str, object], timeout_s: float | None = None
+    ) -> AsyncGenerator[object]:
+        """Call one that may answer in pieces; closing this ends it.
+
+        Args:
+            name: Of the function.
+            args: Its arguments.
+            timeout_s: How long it may take to each next piece.
+
+        Returns:
+            The pieces as they came over the wire, and then a `Returned`.
+
+        Raises:
+            DSPexError: as `acall`, also after pieces.
+        """
+        assert self._stream_host is not None
+        async with aclosing(self._stream_host(name, args)) as pieces:
+            while True:
+                try:
+                    async with asyncio.timeout(timeout_s):
+                        piece = await anext(pieces, _END)
+                except TimeoutError:
+                    raise _late(name, timeout_s) from None
+                if piece is _END:
+                    return
+                yield Returned(from_wire(piece.value, "answer")) if isinstance(piece, Returned) else piece
 
     def call(self, name: str, args: Mapping[str, object], timeout_s: float | None = None) -> Any:
         """Call one from where DSPy happens to run a module.
@@ -100,6 +145,18 @@ class HostFunctions:
             )
         return self._wait(work())
 
+    def iterate(self, name: str, pieces: AsyncGenerator[T]) -> Generator[T]:
+        """What one gives in pieces, in a thread that may wait for them.
+
+        Raises:
+            DSPexError: as `wait`.
+        """
+        try:
+            while (piece := self.wait(name, lambda: _next(pieces))) is not None:
+                yield piece
+        finally:
+            self.wait(name, lambda: _close(pieces))
+
     def _on_loop(self) -> bool:
         try:
             return asyncio.get_running_loop() is self._loop
@@ -109,3 +166,16 @@ class HostFunctions:
     def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+async def _next(pieces: AsyncGenerator[T]) -> T | None:
+    """The next piece, or None at the end."""
+    return await anext(pieces, None)
+
+
+async def _close(pieces: AsyncGenerator[Any]) -> None:
+    await pieces.aclose()
+
+
+def _late(name: str, timeout_s: float | None) -> DSPexError:
+    return error("function_timeout", f"the host function {name} did not answer in {timeout_s} s")

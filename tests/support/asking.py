@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from dspex_bridge.host_functions import HostFunctions
+from dspex_bridge.host_functions import HostFunctions, Returned
 from dspex_bridge.lms.lms import LanguageModels
 from dspex_bridge.operations import OPERATIONS, read_parameters
 from dspex_bridge.worker.calls import RunningCall
@@ -33,7 +33,10 @@ class Asked:
             self.args = dict(args)
             return answer(name, args)
 
-        self.functions = HostFunctions(call_host, asyncio.get_running_loop())
+        async def stream_host(name: str, args: Mapping[str, object]) -> AsyncGenerator[object]:
+            yield Returned(await call_host(name, args))
+
+        self.functions = HostFunctions(call_host, asyncio.get_running_loop(), stream_host)
         self.functions.configure(["answer"])
         self.lms = LanguageModels(self.functions)
         MADE.append(self.lms)

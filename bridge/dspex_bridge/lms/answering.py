@@ -11,10 +11,10 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol, cast
+from typing import Any, Final, Literal, Protocol, TypeAlias, cast
 
 import dspy
 from dspy.lm15 import (
@@ -27,6 +27,8 @@ from dspy.lm15 import (
     StreamStartEvent,
     TextDelta,
     TextPart,
+    ThinkingDelta,
+    ThinkingPart,
     ToolCallDelta,
     ToolCallPart,
     Usage,
@@ -103,6 +105,7 @@ class Answer:
     tokens_in: int | None = None
     tokens_out: int | None = None
     calls: Sequence[WantedCall] = ()
+    reasoning: str = ""
 
     @property
     def finish_reason(self) -> Literal["tool_call", "stop"]:
@@ -110,8 +113,19 @@ class Answer:
         return "tool_call" if self.calls else "stop"
 
 
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """A piece of what a model thinks before it answers."""
+
+    text: str
+
+
+Piece: TypeAlias = str | Reasoning | Answer
+"""Of a streamed answer: text or reasoning that was added, and at the end the whole."""
+
+
 class Source(Protocol):
-    """Something that answers. `stream` and `astream` yield pieces of text and then the whole."""
+    """Something that answers. `stream` and `astream` yield what was added, and then the whole."""
 
     def ask(self, question: Question) -> Answer:
         """Answer; may block this thread."""
@@ -121,11 +135,11 @@ class Source(Protocol):
         """Answer without blocking the loop."""
         ...
 
-    def stream(self, question: Question) -> Iterator[str | Answer]:
+    def stream(self, question: Question) -> Generator[Piece]:
         """Answer in pieces; may block this thread."""
         ...
 
-    def astream(self, question: Question) -> AsyncIterator[str | Answer]:
+    def astream(self, question: Question) -> AsyncGenerator[Piece]:
         """Answer in pieces."""
         ...
 
@@ -230,11 +244,12 @@ class AnsweringLM(CountingLM):
         return Question(self.model, texts, config)
 
 
-def _counted(answer: Answer, account: Account) -> str:
+def _counted(answer: Answer, account: Account) -> str | dict[str, str]:
     usage = current_usage()
     if usage is not None and answer.tokens_in is not None:
         usage.add_tokens(answer.tokens_in, answer.tokens_out or 0, account)
-    return answer.text
+    # As DSPy gives an answer that has reasoning beside its text.
+    return {"text": answer.text, "reasoning_content": answer.reasoning} if answer.reasoning else answer.text
 
 
 def _cause(wrapped: LMUnexpectedError) -> Exception:
@@ -255,8 +270,9 @@ class Engine:
     def stream(self, request: Request) -> Iterator[Any]:
         """Answer in DSPy's stream events."""
         yield StreamStartEvent(id=_new_id(), model=request.model)
-        for piece in self._source.stream(_question(request)):
-            yield from _events(piece)
+        with closing(self._source.stream(_question(request))) as pieces:
+            for piece in pieces:
+                yield from _events(piece)
 
 
 class AsyncEngine:
@@ -272,9 +288,11 @@ class AsyncEngine:
     async def stream(self, request: Request) -> AsyncIterator[Any]:
         """Answer in DSPy's stream events."""
         yield StreamStartEvent(id=_new_id(), model=request.model)
-        async for piece in self._source.astream(_question(request)):
-            for event in _events(piece):
-                yield event
+        # Closed with this, since what answers may have to be told that nobody listens any more.
+        async with aclosing(self._source.astream(_question(request))) as pieces:
+            async for piece in pieces:
+                for event in _events(piece):
+                    yield event
 
 
 _numbers = itertools.count()
@@ -284,7 +302,10 @@ def _new_id() -> str:
     return f"dspex-{os.getpid()}-{next(_numbers)}"
 
 
-def _events(piece: str | Answer) -> Iterator[Any]:
+def _events(piece: Piece) -> Iterator[Any]:
+    if isinstance(piece, Reasoning):
+        yield StreamDeltaEvent(delta=ThinkingDelta(text=piece.text, part_index=0))
+        return
     if isinstance(piece, str):
         yield StreamDeltaEvent(delta=TextDelta(text=piece, part_index=0))
         return
@@ -300,11 +321,12 @@ def _response(request: Request, answer: Answer) -> Response:
     calls = [
         ToolCallPart(id=call.id, name=call.name, input=cast("Any", dict(call.args))) for call in answer.calls
     ]
+    thoughts = [ThinkingPart(answer.reasoning)] if answer.reasoning else []
     texts = [TextPart(answer.text)] if answer.text or not calls else []
     return Response(
         id=_new_id(),
         model=request.model,
-        message=Message.assistant([*texts, *calls]),
+        message=Message.assistant([*thoughts, *texts, *calls]),
         finish_reason=answer.finish_reason,
         usage=_usage(answer),
     )

@@ -10,25 +10,25 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from dspy.clients.model_metadata import model_info
 from dspy.lm15 import AccessPolicy, OpenAIChatCompat, ProviderDefinition, register_provider
 
-from dspex_protocol.errors import DSPexError, describe_value, error, invalid_argument
+from dspex_protocol.errors import describe_value, error, invalid_argument
 from dspex_protocol.handshake import LMConfig
-from dspex_protocol.records import Length, read
+from dspex_protocol.records import read
 
 from ..engine import ChatEndpoint, ChatLM, Connections, Remaining, RetryPolicy, find_dialect
 from ..failures import register_secret
 from ..host_functions import HostFunctions
 from ..sim import SimModel, SimOptions, SimSource
 from .accounts import Account, account_of
-from .answering import Answer, AnsweringLM, CountingLM, Question, WantedCall
+from .answering import AnsweringLM, CountingLM
 from .credentials import secrets_in
 from .embedding import Endpoint, EndpointVectors, HostVectors, LiteLLMVectors, SimVectors, VectorSource
+from .host_source import HostSource
 
 DEFAULT: Final = "default"
 """The LM of calls that name none."""
@@ -314,86 +314,3 @@ def _routed(config: LMConfig, *, has_key: bool) -> str:
         metadata_namespaces=(),
     )
     return f"{access.provider}/{model}"
-
-
-@dataclass(frozen=True, slots=True)
-class _HostCall:
-    """A tool that it wants called."""
-
-    name: Annotated[str, Length(1, 64)]
-    args: dict[str, object] = field(default_factory=dict[str, object])
-    id: Annotated[str, Length(1, 256)] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _HostAnswer:
-    """What a host function may answer besides a string."""
-
-    text: str = ""
-    tokens_in: int | None = None
-    tokens_out: int | None = None
-    tool_calls: list[_HostCall] = field(default_factory=list[_HostCall])
-
-    def answer(self) -> Answer:
-        """As every source gives it."""
-        calls = [
-            WantedCall(call.id or f"call-{at}", call.name, call.args)
-            for at, call in enumerate(self.tool_calls, 1)
-        ]
-        return Answer(self.text, self.tokens_in, self.tokens_out, calls)
-
-
-class HostSource:
-    """A host function as a language model."""
-
-    def __init__(self, function: str, functions: HostFunctions, timeout_s: float | None) -> None:
-        self._function = function
-        self._functions = functions
-        self._timeout_s = timeout_s
-
-    async def aask(self, question: Question) -> Answer:
-        """Ask the host; cancelling this cancels the function."""
-        args: dict[str, object] = {
-            "model": question.model,
-            "messages": [{"role": role, "content": content} for role, content in question.messages],
-            "config": dict(question.config),
-        }
-        if question.tools:
-            args["tools"] = [
-                {"name": tool.name, "desc": tool.desc, "parameters": dict(tool.parameters)}
-                for tool in question.tools
-            ]
-            args["must_call"] = question.must_call
-        return self._read(await self._functions.acall(self._function, args, self._timeout_s))
-
-    def ask(self, question: Question) -> Answer:
-        """Ask the host from another thread than the loop's."""
-        return self._functions.wait(self._function, lambda: self.aask(question))
-
-    def stream(self, question: Question) -> Iterator[str | Answer]:
-        """The whole answer as one piece: functions return once."""
-        answer = self.ask(question)
-        yield answer.text
-        yield answer
-
-    async def astream(self, question: Question) -> AsyncIterator[str | Answer]:
-        """The whole answer as one piece: functions return once."""
-        answer = await self.aask(question)
-        yield answer.text
-        yield answer
-
-    def _read(self, answer: object) -> Answer:
-        if isinstance(answer, str):
-            return Answer(answer)
-        if isinstance(answer, dict):
-            try:
-                return read(_HostAnswer, answer, "answer").answer()  # pyright: ignore[reportUnknownArgumentType]
-            except DSPexError as refusal:
-                raise self._misfit(str(refusal)) from None
-        expected = "a string or a map with text or tool_calls"
-        raise self._misfit(f"expected {expected}, got {describe_value(answer)}")
-
-    def _misfit(self, reason: str) -> Exception:
-        return error(
-            "function_failed", f"the host function {self._function} gave no language model's answer: {reason}"
-        )

@@ -15,7 +15,7 @@ from ..rows import Worker
 from ..signatures.signatures import check_inputs
 from ..streams.streaming import run_in_stream
 from ..values.outgoing import to_wire
-from ..worker.calls import RunningCall
+from ..worker.calls import RunningCall, current_call
 from .host_module import Running, running
 from .running import run_module
 
@@ -42,7 +42,7 @@ async def predict_part(worker: Worker, call: RunningCall, what: PredictPart) -> 
             return await run_in_stream(module, inputs)
         return await run_module(module, inputs, worker.threads)
 
-    prediction: Any = await host_call.run(call, run)
+    prediction: Any = await host_call.run(lambda: current_call.set(call), run)
     if prediction is None:
         raise error("prediction_failed", "no attempt gave a prediction")
     return to_wire(prediction)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 
 from dspy.utils.exceptions import LMRateLimitError, LMServerError, LMTimeoutError
 
@@ -35,7 +35,7 @@ class SimSource:
             self._check_time(question.model, answer.total_s)
         return _answer(answer)
 
-    def stream(self, question: Question) -> Iterator[str | Answer]:
+    def stream(self, question: Question) -> Generator[str | Answer]:
         """The pieces of an answer, then the whole."""
         answer = self._decide(question)
         self._check_time(question.model, answer.first_token_s)
@@ -46,7 +46,7 @@ class SimSource:
             yield piece
         yield _answer(answer)
 
-    async def astream(self, question: Question) -> AsyncIterator[str | Answer]:
+    async def astream(self, question: Question) -> AsyncGenerator[str | Answer]:
         """The pieces of an answer, then the whole."""
         answer = self._decide(question)
         self._check_time(question.model, answer.first_token_s)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextvars import ContextVar, copy_context
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from contextvars import ContextVar
 from time import monotonic
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from dspex_protocol import (
     CALL,
     CANCEL,
+    CREDIT,
     FAIL,
     ITEM,
     NIL,
@@ -30,12 +32,12 @@ from dspex_protocol.frame import HEADER_BYTES
 from dspex_protocol.limits import MAX_FRAME_BYTES
 
 from ..failures import redact_failure, to_failure
+from ..host_functions import Returned
 from ..lms.usage import Usage
 from ..programs.programs import StoredProgram
 from ..programs.sessions import Session
 from . import failpoints
-
-T = TypeVar("T")
+from .host_calls import WINDOW, HostCall
 
 current_call: ContextVar[RunningCall]
 
@@ -150,47 +152,6 @@ class RunningCall:
 current_call = ContextVar("current_call")
 
 
-class HostCall:
-    """A call of a host function that is open, and what the host calls within it.
-
-    Attributes:
-        parent_id: The call in which it happens.
-        answer: What it will give.
-    """
-
-    __slots__ = ("_context", "_nested", "answer", "parent_id")
-
-    def __init__(self, parent_id: int) -> None:
-        self.parent_id = parent_id
-        self.answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        self._context = copy_context()
-        self._nested: set[asyncio.Task[Any]] = set()
-
-    def value_of(self, variable: ContextVar[T], default: T) -> T:
-        """What a context variable has where the host was called."""
-        return self._context.get(variable, default)
-
-    async def run(self, call: RunningCall, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run something for a call, with the settings that hold where the host was called.
-
-        Raises:
-            asyncio.CancelledError: also when the host's function has ended.
-        """
-        context = self._context.copy()
-        context.run(current_call.set, call)  # it is that call that calls the host from there
-        task = asyncio.get_running_loop().create_task(context.run(work), context=context)
-        self._nested.add(task)
-        try:
-            return await task
-        finally:
-            self._nested.discard(task)
-
-    def end(self) -> None:
-        """What the host has called within it ends too."""
-        for task in self._nested:
-            task.cancel()
-
-
 class CallTable:
     """All open calls of both directions on one wire.
 
@@ -235,25 +196,54 @@ class CallTable:
             DSPexError: what the host's FAIL said; `result_too_large` for too large arguments.
             asyncio.CancelledError: when this call is cancelled; the host is told.
         """
+        host_call = self._open(function, args)
+        try:
+            return await host_call.answer
+        finally:
+            self._close(host_call)
+
+    async def stream_host(self, function: str, args: Mapping[str, object]) -> AsyncGenerator[object]:
+        """Call a function of the host that may answer in pieces: those, and then what it returned.
+
+        Closing this tells the host, which then stops.
+
+        Raises:
+            DSPexError: as `call_host`, and what is wrong with a piece.
+        """
+        host_call = self._open(function, args, WINDOW)
+        try:
+            async with aclosing(host_call.items()) as items:
+                async for item in items:
+                    yield item
+            yield Returned(host_call.answer.result())
+        finally:
+            self._close(host_call)
+
+    def _open(self, function: str, args: Mapping[str, object], credit: int = 0) -> HostCall:
         parent = current_call.get()
         if parent.id not in self._running:
             raise _over()
         call_id = next(self._ids)
         payload = encode_value({"function": function, "args": dict(args)})
-        frame = encode(CALL, call_id, "function.call", {"parent": parent.id}, payload)
+        meta: Meta = {"parent": parent.id, "credit": credit} if credit else {"parent": parent.id}
+        frame = encode(CALL, call_id, "function.call", meta, payload)
         check_size(frame, self.max_frame_bytes)
         parent.committed = True
-        host_call = self._callbacks[call_id] = HostCall(parent.id)
+        host_call = HostCall(call_id, parent.id, lambda count: self._allow(call_id, count))
+        self._callbacks[call_id] = host_call
         self._send(frame)
         failpoints.passed("callback.sent")
-        try:
-            return await host_call.answer
-        except asyncio.CancelledError:
-            self._send(encode(CANCEL, call_id, None, {}, NIL))
-            raise
-        finally:
-            self._callbacks.pop(call_id, None)
-            host_call.end()
+        return host_call
+
+    def _close(self, host_call: HostCall) -> None:
+        if host_call.is_wanted:
+            self._send(encode(CANCEL, host_call.id, None, {}, NIL))
+        self._callbacks.pop(host_call.id, None)
+        host_call.end()
+
+    def _allow(self, call_id: int, count: int) -> None:
+        if call_id in self._callbacks:
+            self._send(encode(CREDIT, call_id, None, {"n": count}, NIL))
 
     def host_call(self, call_id: object) -> HostCall:
         """One that is open.
@@ -265,6 +255,13 @@ class CallTable:
         if found is None:
             raise _over()
         return found
+
+    def host_sent(self, call_id: int, payload: bytes) -> None:
+        """A piece of what the host's function answers."""
+        host_call = self._callbacks.get(call_id)
+        if host_call is not None:
+            host_call.give(payload)
+            failpoints.passed("callback.item")
 
     def host_replied(self, call_id: int, payload: bytes) -> None:
         """The host's function returned."""

@@ -32,6 +32,9 @@ NAMES: Final = (
 OF_SESSIONS: Final = ("checkpoint.sent",)
 """Places that only a call in a session passes, before `reply.half_written`."""
 
+OF_HOST_STREAMS: Final = ("callback.item",)
+"""Places that only a host function passes whose answer comes in pieces, after `callback.sent`."""
+
 ACTIONS: Final = ("kill", "stop", "exit")
 
 
@@ -47,10 +50,9 @@ def _read_environment() -> _Armed | None:
     if not text:
         return None
     name, count, action = text.split(":")
-    if name not in (*NAMES, *OF_SESSIONS) or action not in ACTIONS:
-        raise ValueError(
-            f"DSPEX_FAILPOINT: expected one of {(*NAMES, *OF_SESSIONS)} and one of {ACTIONS}, got {text!r}"
-        )
+    places = (*NAMES, *OF_SESSIONS, *OF_HOST_STREAMS)
+    if name not in places or action not in ACTIONS:
+        raise ValueError(f"DSPEX_FAILPOINT: expected one of {places} and one of {ACTIONS}, got {text!r}")
     return _Armed(name, int(count), action)
 
 

@@ -15,6 +15,7 @@ from dspex_protocol import (
     CANCEL,
     CREDIT,
     FAIL,
+    ITEM,
     NIL,
     NOTE,
     REPLY,
@@ -67,7 +68,7 @@ class WorkerProcess:
         self.programs = ProgramCache()
         self.sessions = SessionTable()
         self.history = level_of(os.environ)
-        self.functions = HostFunctions(self.calls.call_host, loop)
+        self.functions = HostFunctions(self.calls.call_host, loop, self.calls.stream_host)
         self.lms = LanguageModels(self.functions, remaining_s)
         self.interpreters = Interpreters(unsafe=os.environ.get("DSPEX_UNSAFE_INTERPRETER") == "true")
         loop.set_default_executor(self.threads)
@@ -111,6 +112,8 @@ class WorkerProcess:
             case kind if kind == CREDIT:
                 count = envelope.meta.get("n")
                 self.calls.credit(envelope.id, count if isinstance(count, int) else 0)
+            case kind if kind == ITEM:
+                self.calls.host_sent(envelope.id, payload)
             case kind if kind == REPLY:
                 self.calls.host_replied(envelope.id, payload)
             case kind if kind == FAIL:

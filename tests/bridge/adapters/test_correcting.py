@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from typing import Any, Final
 
 import dspy
@@ -74,11 +74,11 @@ class Script:
             await asyncio.Event().wait()
         return answer
 
-    def stream(self, question: Question) -> Iterator[str | Answer]:
+    def stream(self, question: Question) -> Generator[str | Answer]:
         answer = self.ask(question)
         yield from (*answer.text, answer)
 
-    async def astream(self, question: Question) -> AsyncIterator[str | Answer]:
+    async def astream(self, question: Question) -> AsyncGenerator[str | Answer]:
         for piece in self.stream(question):
             await asyncio.sleep(0)
             yield piece

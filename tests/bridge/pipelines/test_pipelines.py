@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
 from typing import Any, Final, get_args
 
 import dspy
@@ -174,10 +174,10 @@ class Meeting:
         await self.together.wait()
         return _fields(("a", "b", "x", "y"))
 
-    def stream(self, question: Question) -> Iterator[str | Answer]:
+    def stream(self, question: Question) -> Generator[str | Answer]:
         raise AssertionError("nothing is streamed")
 
-    def astream(self, question: Question) -> AsyncIterator[str | Answer]:
+    def astream(self, question: Question) -> AsyncGenerator[str | Answer]:
         raise AssertionError("nothing is streamed")
 
 

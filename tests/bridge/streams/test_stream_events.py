@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from typing import Any, Literal
 
 import dspy
@@ -50,7 +50,7 @@ class Answers:
         text = self._next()
         yield from (*text, Answer(text))
 
-    async def astream(self, question: Question) -> AsyncIterator[str | Answer]:
+    async def astream(self, question: Question) -> AsyncGenerator[str | Answer]:
         text = self._next()
         try:
             for at in range(0, len(text), self.size):
@@ -145,7 +145,7 @@ async def test_a_model_is_asked_to_stream_only_where_fields_are_wanted() -> None
     """Status and tools need no pieces of answers."""
 
     class NoStreams(Answers):
-        def astream(self, question: Question) -> AsyncIterator[str | Answer]:
+        def astream(self, question: Question) -> AsyncGenerator[str | Answer]:
             raise AssertionError("no field is wanted")
 
     lm = AnsweringLM("sim/x", NoStreams(sections(answer="yes")))
@@ -223,7 +223,7 @@ async def test_a_slow_caller_gets_the_newest_value_only() -> None:
     lm = AnsweringLM("sim/x", source)
     fed = 0
 
-    async def astream(question: Question) -> AsyncIterator[str | Answer]:
+    async def astream(question: Question) -> AsyncGenerator[str | Answer]:
         nonlocal fed
         for at in range(0, len(text), 500):
             await asyncio.sleep(0)

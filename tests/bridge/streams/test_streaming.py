@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import dspy
@@ -53,7 +53,7 @@ class Script:
     def stream(self, question: Question) -> Any:
         yield from (*self.pieces, Answer("".join(self.pieces)))
 
-    async def astream(self, question: Question) -> AsyncIterator[str | Answer]:
+    async def astream(self, question: Question) -> AsyncGenerator[str | Answer]:
         try:
             for piece in self.pieces:
                 await asyncio.sleep(0)

@@ -6,7 +6,7 @@ docs/streaming.md lists them. Where a test runs `dspy.streamify` too, it shows t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from typing import Any
 
 import dspy
@@ -91,7 +91,7 @@ async def test_headers_are_no_text() -> None:
 class InOnePiece(Answers):
     """A provider that sends the whole answer at once."""
 
-    async def astream(self, question: Question) -> AsyncIterator[str | Answer]:
+    async def astream(self, question: Question) -> AsyncGenerator[str | Answer]:
         text = self._next()
         yield text
         yield Answer(text)

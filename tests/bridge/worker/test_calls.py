@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 from tests.support.fakes import Frame, read_frame
 
+from dspex_bridge.host_functions import Returned
 from dspex_bridge.worker.calls import CallTable, RunningCall, current_call
+from dspex_bridge.worker.host_calls import WINDOW
 from dspex_protocol import (
     CALL,
     CANCEL,
+    CREDIT,
     FAIL,
     ITEM,
     REPLY,
@@ -282,3 +286,95 @@ async def test_work_may_catch_the_hosts_error(hop: Hop) -> None:
     hop.table.host_failed(hop.sent[0].id, encode_failure(error("function_failed", "no")))
     await turns()
     assert "function_failed" == hop.sent[-1].value
+
+
+class Listening:
+    """A call that listens to what the host's `f` sends, as far as the test lets it.
+
+    Attributes:
+        heard: What it has taken.
+        reads: Whether it takes more.
+    """
+
+    def __init__(self, hop: Hop) -> None:
+        self.heard: list[object] = []
+        self.reads = asyncio.Event()
+        self.reads.set()
+        self._hop = hop
+        self._call = hop.call()
+        hop.table.start(self._call, self._work())
+
+    async def _work(self) -> object:
+        current_call.set(self._call)
+        async with aclosing(self._hop.table.stream_host("f", {})) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Returned):
+                    return piece.value
+                self.heard.append(piece)
+                await self.reads.wait()
+        return None
+
+
+async def listening(hop: Hop) -> tuple[Listening, int]:
+    """One, and the id of its call of the host."""
+    listener = Listening(hop)
+    await turns()
+    (asked,) = hop.sent
+    assert {"parent": 1, "credit": WINDOW} == asked.meta
+    return listener, asked.id
+
+
+async def test_the_hosts_pieces_come_before_its_answer(hop: Hop) -> None:
+    """In order, also where all of it comes in one read."""
+    listener, asked = await listening(hop)
+    hop.table.host_sent(asked, encode_value("for"))
+    hop.table.host_sent(asked, encode_value("ty"))
+    hop.table.host_replied(asked, encode_value("done"))
+    await turns()
+    assert (["for", "ty"], "done") == (listener.heard, hop.sent[-1].value)
+    assert {} == hop.table._callbacks
+
+
+async def test_pieces_come_before_the_hosts_error(hop: Hop) -> None:
+    """What was sent has been heard."""
+    listener, asked = await listening(hop)
+    hop.table.host_sent(asked, encode_value("for"))
+    hop.table.host_failed(asked, encode_failure(error("function_failed", "no")))
+    await turns()
+    assert (["for"], "function_failed") == (listener.heard, hop.sent[-1].code)
+    assert [CALL, FAIL] == hop.kinds()
+
+
+async def test_credit_is_given_for_what_was_taken(hop: Hop) -> None:
+    """Half a window at a time; none while nobody reads."""
+    listener, asked = await listening(hop)
+    listener.reads.clear()
+    for _ in range(WINDOW):
+        hop.table.host_sent(asked, encode_value("x"))
+    await turns()
+    assert [CALL] == hop.kinds()
+    listener.reads.set()
+    await turns()
+    credits = [frame for frame in hop.sent if frame.kind == CREDIT]
+    assert [(asked, WINDOW // 2)] * 2 == [(frame.id, frame.meta["n"]) for frame in credits]
+
+
+async def test_a_halted_call_halts_the_hosts_stream(hop: Hop) -> None:
+    """The host is told once; what comes late goes nowhere."""
+    listener, asked = await listening(hop)
+    hop.table.host_sent(asked, encode_value("x"))
+    await turns()
+    hop.table.cancel(1)
+    await turns()
+    hop.table.host_sent(asked, encode_value("late"))
+    assert [CALL, CANCEL, FAIL] == hop.kinds()
+    assert (["x"], {}) == (listener.heard, hop.table._callbacks)
+
+
+async def test_a_piece_that_cannot_be_read_ends_the_hosts_stream(hop: Hop) -> None:
+    """The call has the error, and the host is told to stop."""
+    _, asked = await listening(hop)
+    hop.table.host_sent(asked, b"\xc1")
+    await turns()
+    assert [CALL, CANCEL, FAIL] == hop.kinds()
+    assert "value_reserved_byte" == hop.sent[-1].code
