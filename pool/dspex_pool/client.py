@@ -323,9 +323,11 @@ class Client:
                 case kind if kind == ITEM:
                     self._item(envelope, payload)
                 case kind if kind == CALL:
-                    self._functions.begin(envelope.id, payload)
+                    self._functions.begin(envelope.id, payload, envelope.meta.get("credit"))
                 case kind if kind == CANCEL:
                     self._functions.cancel(envelope.id)
+                case kind if kind == CREDIT:
+                    self._functions.add_credit(envelope.id, envelope.meta.get("n"))
                 case kind if kind == NOTE:
                     self.notes.append((envelope.method or "", decode_value(payload)))
                     del self.notes[:-1000]

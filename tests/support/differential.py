@@ -11,7 +11,7 @@ import itertools
 import json
 import re
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -273,11 +273,11 @@ class _Function:
         """As `ask`."""
         return self.ask(question)
 
-    def stream(self, question: Question) -> Iterator[str | Answer]:
+    def stream(self, question: Question) -> Generator[str | Answer]:
         """Nobody streams here."""
         raise NotImplementedError
 
-    def astream(self, question: Question) -> AsyncIterator[str | Answer]:
+    def astream(self, question: Question) -> AsyncGenerator[str | Answer]:
         """As `stream`."""
         raise NotImplementedError
 

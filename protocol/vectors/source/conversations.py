@@ -6,6 +6,7 @@ from typing import Any
 
 from .messages import (
     ANSWER,
+    ASK_MODEL,
     CALLBACK,
     HELLO,
     SPEC,
@@ -68,10 +69,6 @@ HELLO_HOST = {
     "lms": {"mine": {"model": "host/answer"}},
     "protocol": "dspex",
     "versions": [1],
-}
-ASK = {
-    "args": {"config": {}, "messages": [{"content": "?", "role": "user"}], "model": "host/answer"},
-    "function": "answer",
 }
 # A model's answer has the form that the adapter asked for.
 IN_FORM = "[[ ## answer ## ]]\n42\n\n[[ ## completed ## ]]"
@@ -199,9 +196,50 @@ VECTORS = [
         "a language model that is a host function",
         *GREETING_HOST,
         client(*call(2, "program.predict", PREDICT_WITH_HOST)),
-        server(*call(1, "function.call", ASK, parent=2), about="id 1 of the other direction"),
+        server(*call(1, "function.call", ASK_MODEL, parent=2), about="id 1 of the other direction"),
         client(*reply(1, {"text": IN_FORM, "tokens_in": 9, "tokens_out": 1})),
         server(*reply(2, ANSWER, lm_calls=1, worker=1)),
+    ),
+    conversation(
+        "callback.stream",
+        "7.3",
+        "a stream whose language model is a host function that writes piece by piece",
+        *GREETING_HOST,
+        client(*call(2, "program.predict", PREDICT_WITH_HOST, credit=8)),
+        server(*call(1, "function.call", ASK_MODEL, credit=2, parent=2), about="two ITEMs may come"),
+        client(*item(1, 0, "[[ ## answer ## ]]\nforty")),
+        client(*item(1, 1, "-two")),
+        server(*credit(1, 1), about="one of them was taken"),
+        server(*item(2, 0, token("forty-"))),
+        client(*item(1, 2, "\n\n[[ ## completed ## ]]")),
+        client(*reply(1, {"tokens_in": 9, "tokens_out": 3}), about="the text is what it has sent"),
+        server(*item(2, 1, token("two", last=True))),
+        server(*reply(2, {"$tagged": ["prediction", {"fields": {"answer": "forty-two"}}]}, lm_calls=1)),
+    ),
+    conversation(
+        "callback.stream.joined",
+        "7.3",
+        "the same function where nobody wants a stream: no credit, so it answers at once",
+        *GREETING_HOST,
+        client(*call(2, "program.predict", PREDICT_WITH_HOST)),
+        server(*call(1, "function.call", ASK_MODEL, parent=2)),
+        client(*reply(1, {"text": IN_FORM, "tokens_in": 9, "tokens_out": 3})),
+        server(*reply(2, ANSWER, lm_calls=1, worker=1)),
+    ),
+    conversation(
+        "callback.stream.exceeded",
+        "5",
+        "the client sends more than it has credit for: the function's call ends, and the prediction with it",
+        *GREETING_HOST,
+        client(*call(2, "program.predict", PREDICT_WITH_HOST, credit=8)),
+        server(*call(1, "function.call", ASK_MODEL, credit=1, parent=2)),
+        client(*item(1, 0, "forty")),
+        client(*item(1, 1, "-two")),
+        server(*cancel(1)),
+        server(
+            *note("system.fault", {"code": "credit_exceeded", "details": {"id": 1}, "message": "out of turn"})
+        ),
+        server(*fail(2, failure("credit_exceeded", "out of turn", maybe_executed=True))),
     ),
     conversation(
         "callback.nested",
@@ -209,7 +247,7 @@ VECTORS = [
         "within the callback the client makes a call of its own",
         *GREETING_HOST,
         client(*call(2, "program.predict", PREDICT_WITH_HOST)),
-        server(*call(1, "function.call", ASK, parent=2)),
+        server(*call(1, "function.call", ASK_MODEL, parent=2)),
         client(*call(3, "program.predict", PREDICT, parent=1), about="never queued behind other work"),
         server(*reply(3, ANSWER, worker=1)),
         client(*reply(1, IN_FORM)),
@@ -221,7 +259,7 @@ VECTORS = [
         "the client cancels the parent while its own function is running",
         *GREETING_HOST,
         client(*call(2, "program.predict", PREDICT_WITH_HOST)),
-        server(*call(1, "function.call", ASK, parent=2)),
+        server(*call(1, "function.call", ASK_MODEL, parent=2)),
         client(*cancel(2)),
         server(*cancel(1)),
         server(*fail(2, failure("cancelled", "cancelled", details={"rung": "asked"}, maybe_executed=True))),

@@ -250,6 +250,10 @@ CALLS = [
 ]
 
 CALLBACK = {"args": {"city": "Paris"}, "function": "lookup"}
+ASK_MODEL = {
+    "args": {"config": {}, "messages": [{"content": "?", "role": "user"}], "model": "host/answer"},
+    "function": "answer",
+}
 
 STREAMS = [
     example(
@@ -309,6 +313,41 @@ STREAMS = [
         "5",
         "the server calls a host function within the client's call 20; ids of this direction count by themselves",
         *call(1, "function.call", CALLBACK, deadline_ms=29_000, parent=20),
+    ),
+    example(
+        "callback.call.credit",
+        "5",
+        "a host function that is a language model may send 32 ITEMs before its answer",
+        *call(2, "function.call", ASK_MODEL, credit=32, deadline_ms=29_000, parent=20),
+    ),
+    example("callback.item", "7.3", "text that it has written", *item(2, 0, "forty")),
+    example("callback.item.map", "7.3", "the same as a map", *item(2, 1, {"text": "-two"})),
+    example(
+        "callback.item.reasoning",
+        "7.3",
+        "what it thinks before it answers",
+        *item(2, 2, {"reasoning": "6 x 7 is"}),
+    ),
+    example("callback.credit", "5", "16 more ITEMs for a callback", *credit(2, 16)),
+    example("callback.reply.joined", "7.3", "the items are the answer", *reply(2, None)),
+    example(
+        "callback.reply.tokens",
+        "7.3",
+        "the items are the text; this is the rest",
+        *reply(2, {"tokens_in": 9, "tokens_out": 3}),
+    ),
+    example(
+        "callback.fault",
+        "5",
+        "an ITEM beyond the credit has ended callback 2",
+        *note(
+            "system.fault",
+            {
+                "code": "credit_exceeded",
+                "details": {"id": 2},
+                "message": "the host function sent item 32 out of turn: 32 was next, and it had credit for 0",
+            },
+        ),
     ),
     example("callback.reply", "5", "the client answers", *reply(1, {"population": 2_100_000})),
     example(

@@ -202,7 +202,7 @@ async def test_reasoning_comes_as_reasoning(returns: object) -> None:
     async def emit(item: Mapping[str, object]) -> None:
         items.append(dict(item))
 
-    lm = lm_of(host)
+    lm: Any = lm_of(host)
     (answer,) = await ask_streaming(lambda: lm.acall("?"), emit)
     assert {"text": "done", "reasoning_content": "think hard"} == answer
     for field, said in (("reasoning", "think hard"), ("text", "done")):

@@ -355,8 +355,8 @@ async def test_credit_is_given_for_what_was_taken(hop: Hop) -> None:
     assert [CALL] == hop.kinds()
     listener.reads.set()
     await turns()
-    credits = [frame for frame in hop.sent if frame.kind == CREDIT]
-    assert [(asked, WINDOW // 2)] * 2 == [(frame.id, frame.meta["n"]) for frame in credits]
+    granted = [frame for frame in hop.sent if frame.kind == CREDIT]
+    assert [(asked, WINDOW // 2)] * 2 == [(frame.id, frame.meta["n"]) for frame in granted]
 
 
 async def test_a_halted_call_halts_the_hosts_stream(hop: Hop) -> None:
