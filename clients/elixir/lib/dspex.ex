@@ -38,7 +38,8 @@ defmodule DSPex do
     a million tokens (`DSPex.LM`); the name `"default"` is used where none is named
   * `:functions`: name to a function of one argument (a map) or two (and a
     `DSPex.Callback`), or `{module, name}`. What it returns is its answer; `{:ok, value}`
-    and `{:error, reason}` are understood. It runs in a task of its own
+    and `{:error, reason}` are understood, and for language models `{:stream, pieces}`
+    (`DSPex.LM`). It runs in a task of its own
   * `:secrets`: name to string, or a function that returns that; LMs refer to them by
     `api_key_secret`. They are kept out of every report
   * `:notes`: `:log` (the server's log lines go to `Logger`), `:event` (to `DSPex.Telemetry`)

@@ -2,38 +2,44 @@ defmodule DSPex.HostFunction do
   @moduledoc false
   # Runs one function that the server calls, in a task of its own, and answers the call.
 
-  alias DSPex.{Callback, Clock, Envelope, Error, MessagePack, Prediction, Tagged, Telemetry, Wire}
+  alias DSPex.{Callback, Clock, Envelope, Error, HostStream, MessagePack, Prediction, Tagged, Telemetry, Wire}
 
   @default_deadline_ms 120_000
 
-  @enforce_keys [:pid, :monitor, :outcome]
+  @enforce_keys [:pid, :monitor, :counters]
   defstruct @enforce_keys
 
-  @typedoc "A function that runs; `outcome` counts who has claimed to answer its call."
-  @type t :: %__MODULE__{pid: pid(), monitor: reference(), outcome: :atomics.atomics_ref()}
+  @typedoc "A function that runs; `counters` are who has claimed to answer its call, and its credit for items."
+  @type t :: %__MODULE__{pid: pid(), monitor: reference(), counters: :atomics.atomics_ref()}
 
   @doc "Starts the function in a task that the calling process monitors."
   @spec start(atom(), map(), Wire.t(), Envelope.t(), binary()) :: t()
   def start(dspex, functions, wire, envelope, payload) do
     supervisor = DSPex.Instance.functions(dspex)
-    outcome = :atomics.new(1, [])
-    run = fn -> answer(dspex, functions, wire, envelope, payload, outcome) end
+    counters = :atomics.new(2, [])
+    HostStream.put_credit(counters, envelope.meta["credit"])
+    run = fn -> answer(dspex, functions, wire, envelope, payload, counters) end
     # However fast it ends: a monitor of a process that is gone says so too, with
     # `:noproc`, which is why the call is claimed by whoever answers it.
     {:ok, pid} = Task.Supervisor.start_child(supervisor, run, restart: :temporary)
-    %__MODULE__{pid: pid, monitor: Process.monitor(pid), outcome: outcome}
+    %__MODULE__{pid: pid, monitor: Process.monitor(pid), counters: counters}
   end
+
+  @doc "The server takes so many more items of the function's answer."
+  @spec add_credit(t(), term()) :: :ok
+  def add_credit(%__MODULE__{counters: counters, pid: pid}, count),
+    do: HostStream.add_credit(counters, pid, count)
 
   @doc "Claims the call's one outcome; only the first to ask may answer it."
   @spec settle(t()) :: boolean()
-  def settle(%__MODULE__{outcome: outcome}), do: claim(outcome)
+  def settle(%__MODULE__{counters: counters}), do: claim(counters)
 
   @spec settled?(t()) :: boolean()
-  def settled?(%__MODULE__{outcome: outcome}), do: :atomics.get(outcome, 1) > 0
+  def settled?(%__MODULE__{counters: counters}), do: :atomics.get(counters, 1) > 0
 
-  defp claim(outcome), do: :atomics.add_get(outcome, 1, 1) == 1
+  defp claim(counters), do: :atomics.add_get(counters, 1, 1) == 1
 
-  defp answer(dspex, functions, wire, envelope, payload, claimed) do
+  defp answer(dspex, functions, wire, envelope, payload, counters) do
     deadline = Clock.now_ms() + deadline_ms(envelope.meta)
 
     callback = %Callback{
@@ -44,18 +50,19 @@ defmodule DSPex.HostFunction do
       deadline: deadline
     }
 
-    {kind, payload} = outcome(functions, callback, payload)
-    if claim(claimed), do: reply(wire, envelope.id, kind, payload, deadline)
+    stream = %HostStream{wire: wire, id: envelope.id, credit: counters, deadline: deadline}
+    {kind, payload} = outcome(functions, callback, payload, stream)
+    if claim(counters), do: reply(wire, envelope.id, kind, payload, deadline)
   end
 
   defp deadline_ms(%{"deadline_ms" => number}) when is_integer(number) and number > 0, do: number
   defp deadline_ms(_meta), do: @default_deadline_ms
 
-  defp outcome(functions, callback, payload) do
+  defp outcome(functions, callback, payload, stream) do
     with {:ok, request} <- MessagePack.decode(payload),
          {:ok, name, args} <- read(request),
          {:ok, function} <- find(functions, name),
-         {:ok, value} <- run(function, args, %{callback | function: name}),
+         {:ok, value} <- run(function, args, %{callback | function: name}, stream),
          {:ok, bytes} <- MessagePack.encode(value) do
       {:reply, bytes}
     else
@@ -87,10 +94,10 @@ defmodule DSPex.HostFunction do
 
   defp argument(value), do: value
 
-  defp run(function, args, callback) do
+  defp run(function, args, callback, stream) do
     Callback.enter(callback)
     metadata = %{dspex: callback.dspex, function: callback.function}
-    Telemetry.span([:dspex, :function], metadata, fn -> result(call(function, args, callback)) end)
+    Telemetry.span([:dspex, :function], metadata, fn -> result(call(function, args, callback), stream) end)
   catch
     kind, reason -> {:error, raised(kind, reason, callback.function, __STACKTRACE__)}
   end
@@ -104,15 +111,16 @@ defmodule DSPex.HostFunction do
       else: apply(module, name, [args])
   end
 
-  defp result({:ok, value}), do: {:ok, value}
-  defp result({:error, %Error{} = error}), do: {:error, error}
+  defp result({:stream, pieces}, stream), do: HostStream.answer(stream, pieces)
+  defp result({:ok, value}, _stream), do: {:ok, value}
+  defp result({:error, %Error{} = error}, _stream), do: {:error, error}
 
-  defp result({:error, reason}) do
+  defp result({:error, reason}, _stream) do
     text = if is_binary(reason), do: reason, else: inspect(reason, limit: 20)
     {:error, Error.new(:function_failed, text, details: %{"class" => "error"})}
   end
 
-  defp result(value), do: {:ok, value}
+  defp result(value, _stream), do: {:ok, value}
 
   # Ours already: a prediction that failed inside keeps its code.
   defp raised(:error, %Error{} = error, _name, _stack), do: error

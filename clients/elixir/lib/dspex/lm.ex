@@ -19,6 +19,26 @@ defmodule DSPex.LM do
   A model is whatever the instance was given as `:lms`: one of a provider, a function of
   yours (`"host/NAME"`), or an offline one (`"sim/…"`).
 
+  ## Functions as models
+
+  A function is called with `model`, `messages` (each with `role` and `content`), `config`,
+  and maybe `tools` and `must_call`. It answers with a string, or a map of `text`,
+  `reasoning`, `tokens_in`, `tokens_out` and `tool_calls`. To write piece by piece it returns
+  `{:stream, pieces}` with anything enumerable, whose elements are
+
+  * a string: text that was added
+  * `{:reasoning, text}`: what the model thinks before it answers
+  * `{:reply, fields}`: the last one, with what only the end can tell, such as `tokens_out: 12`
+
+        def write(%{"messages" => messages}) do
+          {:stream, Stream.map(MyApp.Model.tokens(messages), & &1.text)}
+        end
+
+  The pieces are asked for one by one, in the function's own task, and no faster than they
+  are read: `DSPex.stream/4` and `stream/3` have each as it comes.
+  Where nobody wants a stream they are joined. When a stream is halted, the task is killed.
+  Text must be whole characters: what comes in bytes must be cut between them.
+
   ## Conversations with tools
 
       tools = [%{name: "add", desc: "Adds two numbers.", args: %{a: %{type: "integer"}, b: %{type: "integer"}}}]

@@ -37,6 +37,13 @@ defmodule DSPex.Connection.Callbacks do
     :ok
   end
 
+  @doc "The server takes more items of what a function answers; one that has ended needs none."
+  @spec credit(t(), non_neg_integer(), Envelope.meta()) :: :ok
+  def credit(callbacks, id, meta) do
+    with %{^id => task} <- callbacks.tasks, do: HostFunction.add_credit(task, meta["n"])
+    :ok
+  end
+
   @doc "A task ended; where it left its call without an outcome, the call fails."
   @spec down(t(), reference(), term(), Wire.t() | nil) :: {:ok, t()} | :error
   def down(callbacks, monitor, reason, wire) do

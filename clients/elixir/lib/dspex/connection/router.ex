@@ -118,8 +118,10 @@ defmodule DSPex.Connection.Router do
     data
   end
 
-  # Functions answer with one value: there is nothing to give credit for.
-  defp pass_on(%{kind: :credit}, _payload, data), do: data
+  defp pass_on(%{kind: :credit, id: id, meta: meta}, _payload, data) do
+    Callbacks.credit(data.callbacks, id, meta)
+    data
+  end
 
   defp pass_on(%{kind: :note, method: method}, payload, data) do
     case {method, MessagePack.decode(payload)} do
