@@ -241,8 +241,92 @@ RLM: Final = [
     ),
 ]
 
+COUNTS: Final = """class Counts(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.ask = dspy.Predict("question -> word")
+
+    def forward(self, **inputs):
+        word = self.ask(question=inputs["question"]).word
+        return dspy.Prediction(answer=f"{word} has {len(word)} letters")"""
+SORTS: Final = """class Sorts(dspy.Module):
+    def forward(self, **inputs):
+        labels = sorted(inputs["text"].split())
+        return dspy.Prediction(labels=labels, count=len(labels))"""
+LOOKS: Final = """class Looks(dspy.Module):
+    def forward(self, **inputs):
+        return dspy.Prediction(answer=look(thing="ant", least=4))"""
+FAILS: Final = """class Fails(dspy.Module):
+    def forward(self, **inputs):
+        return dspy.Prediction(answer=1 / 0)"""
+
+NAMED: Final[dict[str, Any]] = {
+    "name": "StringSignature",  # its class is named after it, in the source that a Flex begins with
+    "inputs": [{"name": "question"}],
+    "outputs": [{"name": "answer"}],
+}
+
+
+def _flexible(signature: str, *tools: str, **options: Any) -> Callable[[Host], Any]:
+    make: Any = dspy.Flex
+    return lambda host: make(
+        _SIGNATURE(signature),
+        tools=[getattr(host, name) for name in tools],
+        interpreter_factory=PlainInterpreter,
+        **options,
+    )
+
+
+FLEX: Final = [
+    Case(
+        name="as it comes",
+        spec={"module": "Flex", "signature": NAMED},
+        plain=_flexible(QA),
+        inputs=WHY,
+        lm="scripted",
+        script=[{"answer": "because"}],
+        wants_trace=False,
+    ),
+    Case(
+        name="source that asks a model",
+        spec=spec("Flex", QA),
+        plain=_flexible(QA),
+        inputs=WHY,
+        lm="scripted",
+        script=[{"word": "« 東京 »"}],
+        learned={"self": {"source": COUNTS}},
+        wants_trace=False,
+    ),
+    Case(
+        name="source that asks nobody",
+        spec=spec("Flex", SEVERAL),
+        plain=_flexible(SEVERAL),
+        inputs=TEXT,
+        learned={"self": {"source": SORTS}},
+        wants_trace=False,
+    ),
+    Case(
+        name="a tool",
+        spec=spec("Flex", QA, tools=[LOOK]),
+        plain=_flexible(QA, "look"),
+        inputs=WHY,
+        learned={"self": {"source": LOOKS}},
+        wants_trace=False,
+    ),
+    Case(
+        name="source that fails",
+        spec=spec("Flex", QA),
+        plain=_flexible(QA),
+        inputs=WHY,
+        learned={"self": {"source": FAILS}},
+        fails=("program_failed", Exception),
+        wants_trace=False,
+    ),
+]
+
 CASES: Final[Mapping[str, list[Case]]] = {
     "CodeAct": CODE_ACT,
+    "Flex": FLEX,
     "ProgramOfThought": PROGRAM_OF_THOUGHT,
     "RLM": RLM,
 }

@@ -488,8 +488,7 @@ CASES: Final[Mapping[str, list[Case]]] = {
     "Retrieve": RETRIEVE,
 }
 ELSEWHERE: Final = frozenset({"CodeAct", "Flex", "KNN", "ProgramOfThought", "RLM"})
-"""Those that run code are in `test_differential_code`; five of a Flex in `tests/bridge/code/test_flex.py`,
-and those of KNN in `test_knn.py`."""
+"""Those that run code are in `test_differential_code`, and those of KNN in `test_knn.py`."""
 
 PROGRAMS: Final = [
     pytest.param(case, id=f"{module}: {case.name}") for module, cases in CASES.items() for case in cases

@@ -56,7 +56,7 @@ class Case:
         inputs: Of the call.
         lm: One of `LMS`.
         script: The fields of each answer of `scripted`.
-        learned: By predictor, `instructions` and `demos` that both are to have.
+        learned: By predictor, `instructions` and `demos` that both are to have; of a Flex its `source`.
         options: Of the call: `config`, `adapter`.
         fails: The code of the bridge's error, and the class of DSPy's own.
         wants_trace: Whether the steps are compared as well.
@@ -332,6 +332,9 @@ def plainly(case: Case, **settings: Any) -> Run:
 def _teach(program: Any, learned: Mapping[str, Mapping[str, Any]]) -> None:
     predictors = dict(program.named_predictors())
     for name, state in learned.items():
+        if "source" in state:
+            program.load_state({"module_src": state["source"]})
+            continue
         predictor = predictors[name]
         predictor.signature = predictor.signature.with_instructions(state["instructions"])
         predictor.demos = [dspy.Example(demo) for demo in state.get("demos", ())]
