@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import signal
 import struct
 import sys
 import termios
@@ -79,7 +80,7 @@ async def in_terminal(
         stderr=keyboard,
         env={**os.environ, "TERM": "xterm-256color", **environment},
         start_new_session=True,
-        preexec_fn=_own_terminal,  # so that Ctrl-C and a new size become signals
+        preexec_fn=_as_in_a_terminal,  # so that Ctrl-C and a new size become signals
     )
     try:
         yield Terminal(screen, keyboard, modes_before, process)
@@ -92,5 +93,7 @@ async def in_terminal(
         os.close(keyboard)
 
 
-def _own_terminal() -> None:
+def _as_in_a_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    # Whoever runs the tests in the background of a script has Ctrl-C ignored, and passes that on.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
