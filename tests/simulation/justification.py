@@ -156,15 +156,20 @@ def _unknown_session(world: World, call: CallRecord, failure: Details) -> bool:
 
 
 def _session_exists(world: World, call: CallRecord, failure: Details) -> bool:
-    return any(
-        world.common.ledger.sessions.was_there(name.partition("/")[2], call.mark)
-        for name in call.names
-        if name.startswith("session/")
-    )
+    return any(world.common.ledger.sessions.was_there(name, call.mark) for name in _wanted(call))
 
 
 def _session_busy(world: World, call: CallRecord, failure: Details) -> bool:
-    return failure["retry_after_ms"] is not None and world.history.stored.was_elsewhere(call)
+    # The one that a fork wants to begin may be another server's as well as the one that it is made of.
+    stored = world.history.stored
+    return failure["retry_after_ms"] is not None and (
+        stored.was_elsewhere(call) or any(stored.was_elsewhere(call, name) for name in _wanted(call))
+    )
+
+
+def _wanted(call: CallRecord) -> list[str]:
+    """The sessions that a call wants to begin."""
+    return [name.partition("/")[2] for name in call.names if name.startswith("session/")]
 
 
 _REASONS: Final[dict[str, Callable[[World, CallRecord, Details], bool]]] = {

@@ -329,11 +329,11 @@ class StoredHistory:
         if rows:
             raise Violation("P5", f"{call} lists {rows}, which there are not")
 
-    def was_elsewhere(self, call: CallRecord) -> bool:
-        """Whether another server has had a call's session lately."""
+    def was_elsewhere(self, call: CallRecord, session: str | None = None) -> bool:
+        """Whether another server has had a session lately; that of the call, where none is named."""
         assert call.arrived_s is not None
         since_s = self._world.loop.outside_at(call.arrived_s)
-        return self._ledger.was_others(self._world, call.session, since_s - LOST_S)
+        return self._ledger.was_others(self._world, session or call.session, since_s - LOST_S)
 
     def resolves_not(self, call: CallRecord) -> bool:
         """Whether there may have been no such program for a call."""
