@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from types import NoneType
+from typing import Any, Final, Union, get_args, get_origin
+
+import orjson
+import pydantic
 
 from dspex_protocol.errors import invalid_argument
 
@@ -103,13 +108,47 @@ def _checked(name: str, value: object, what: Declared, path: str, *, is_text: bo
 
 
 def _typed(value: object, annotation: Any) -> object:
-    if isinstance(value, str) and annotation in _WORDS:
-        return _WORDS[annotation](value.strip(), value)
-    return revived(value, annotation)
+    """What a value of a file stands for, by its field's type; what is none of it stays, to be refused."""
+    if not isinstance(value, str):
+        return revived(value, annotation)
+    members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    if str in members:
+        return value
+    if not value.strip() and NoneType in members:
+        return None
+    for member in members:
+        found = _said(value, member)
+        if found is not value:
+            return found
+    return value
+
+
+def _said(text: str, annotation: Any) -> object:
+    for kind, read in _WORDS:
+        if annotation is kind:
+            return read(text.strip(), text)
+    if get_origin(annotation) in (list, dict) or _is_model(annotation):
+        return _json(text, annotation)
+    return revived(text, annotation)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel)
+
+
+def _json(text: str, annotation: Any) -> object:
+    try:
+        found = orjson.loads(text)
+    except ValueError:
+        return revived(text, annotation)
+    return revived(found, annotation)
 
 
 def _integer(text: str, given: str) -> object:
-    return int(text) if text.lstrip("+-").isascii() and text.lstrip("+-").isdigit() else given
+    try:
+        return int(text)
+    except ValueError:  # also of more digits than Python reads
+        return given
 
 
 def _number(text: str, given: str) -> object:
@@ -123,5 +162,9 @@ def _truth(text: str, given: str) -> object:
     return {"true": True, "false": False, "1": True, "0": False}.get(text.lower(), given)
 
 
-_WORDS: Final[Mapping[Any, Any]] = {int: _integer, float: _number, bool: _truth}
-"""How a cell of CSV says a value of these types; what it does not say stays text, and is refused as such."""
+_WORDS: Final[Sequence[tuple[type, Callable[[str, str], object]]]] = (
+    (int, _integer),
+    (float, _number),
+    (bool, _truth),
+)
+"""How a cell of CSV says a value of these types. No map by annotation: not all of those have a hash."""

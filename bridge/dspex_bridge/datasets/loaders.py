@@ -71,11 +71,6 @@ def _input_keys(example: Any) -> list[str]:
         return []
 
 
-def loader_names() -> list[str]:
-    """The names of those that there are."""
-    return sorted(_classes())
-
-
 def _class_of(name: str) -> Any:
     found = _classes()
     if name not in found:
