@@ -20,7 +20,7 @@ class Ends:
 
     def __init__(self) -> None:
         self.peer, ours = socket.socketpair()
-        self.peer.settimeout(5)
+        self.peer.settimeout(30)
         self.dirty: list[Link] = []
         descriptor = ours.detach()
         self.link = Link(asyncio.get_running_loop(), descriptor, descriptor, self.dirty, LIMIT)
@@ -173,7 +173,7 @@ async def test_a_framing_fault_by_a_peer_that_reads_no_more_ends_the_link(ends: 
     ends.link.on_end = say_bye
     ends.peer.sendall(b"Hello, world")
     ends.peer.close()
-    await asyncio.wait_for(ends.ended.wait(), 5)
+    await asyncio.wait_for(ends.ended.wait(), 30)
     assert ends.link.closed
 
 

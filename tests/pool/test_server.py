@@ -20,7 +20,7 @@ async def test_the_end_of_the_grace_period_is_the_last_word() -> None:
     server._supervisor.connections.append(client.connection)
     server._supervisor.terminate()
     assert [] == client.sent
-    await asyncio.wait_for(server._ended, 5)
+    await asyncio.wait_for(server._ended, 30)
     room.workers[0].reply(1)
     (closing,) = client.sent
     assert ("system.closing", "draining") == (closing.method, closing.fields["code"])

@@ -52,7 +52,7 @@ def spawner_with_zygote() -> tuple[Counted, socket.socket]:
     spawner = Counted()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
-    theirs.settimeout(5)
+    theirs.settimeout(30)
     spawner._control = ours
     theirs.send(encode(NOTE, 0, "zygote.ready", {}, NIL)[HEADER_BYTES:])
     spawner._hear_zygote()
@@ -132,7 +132,7 @@ async def test_a_zygote_that_has_no_room_is_asked_again(monkeypatch: pytest.Monk
     assert {} == spawner._in_flight
     while select.select([zygote], [], [], 0)[0]:
         assert b"filling" == zygote.recv(8192)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not spawner.is_forking:
             await asyncio.sleep(0.001)
     _, descriptors, _, _ = socket.recv_fds(zygote, 8192, 4)
@@ -151,7 +151,7 @@ async def test_zygotes_that_died_are_tried_again_later(monkeypatch: pytest.Monke
         spawner._zygote_died("exit code 1")
     modes = [spawner.mode]
     for _ in range(2):  # the next one dies as well
-        await asyncio.wait_for(spawner.wanted.wait(), 5)
+        await asyncio.wait_for(spawner.wanted.wait(), 30)
         spawner.wanted.clear()
         spawner._zygote_died("exit code 1")
     spawner._control, zygote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -176,7 +176,7 @@ async def test_what_was_asked_of_a_zygote_that_became_unfit_is_started_from_noth
     assert (False, "exec") == (spawner.is_forking, spawner.mode)
     assert ["a process could not be started: No such file or directory"] == asked.failures
     spawner._zygote_died("exit code 0")
-    await asyncio.wait_for(spawner.wanted.wait(), 5)
+    await asyncio.wait_for(spawner.wanted.wait(), 30)
     spawner.close()
     zygote.close()
 

@@ -47,7 +47,7 @@ class Wired:
     async def answers(self, number: int) -> list[Frame]:
         """The next so many outcomes and notes."""
         frames: list[Frame] = []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(frames) < number:
                 await asyncio.sleep(0)
                 frames += self.hear()

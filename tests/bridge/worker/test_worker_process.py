@@ -36,7 +36,7 @@ class Ends:
 
     def __init__(self) -> None:
         self.supervisor, worker = socket.socketpair()
-        self.supervisor.settimeout(5)
+        self.supervisor.settimeout(30)
         self.descriptor = worker.detach()
         os.set_blocking(self.descriptor, False)
         self.batches: list[list[bytes | Oversized]] = []
@@ -64,7 +64,7 @@ async def test_what_is_sent_while_frames_are_handled_goes_out_with_them() -> Non
     """One read, one batch, one write."""
     ends = Ends()
     ends.supervisor.sendall(encode_frame(b"a") + encode_frame(b"b"))
-    await asyncio.wait_for(ends.came.wait(), 5)
+    await asyncio.wait_for(ends.came.wait(), 30)
     assert [[b"a", b"b"]] == ends.batches
     assert [b"aa", b"bb"] == FrameDecoder().feed(ends.supervisor.recv(100))
     ends.close()
@@ -114,7 +114,7 @@ async def test_the_end_of_the_wire_is_told() -> None:
     """A worker without a supervisor has nothing to do."""
     ends = Ends()
     ends.supervisor.close()
-    await asyncio.wait_for(ends.ended.wait(), 5)
+    await asyncio.wait_for(ends.ended.wait(), 30)
     ends.close()
 
 
