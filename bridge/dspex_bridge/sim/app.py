@@ -7,39 +7,55 @@ import json
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from aiohttp import web
 
+from .bodies import (
+    BadRequest,
+    failure,
+    list_of,
+    message_of,
+    read_object,
+    response_schema_of,
+    tools_of,
+)
 from .broken import BROKEN_STREAMS, GARBAGE, SHAPELESS, break_stream, never_whole
 from .chat import compose
 from .faults import OK, Fault
-from .model import SimAnswer, SimModel, SimRateLimited, SimTool, SimUnavailable
-from .typenames import Schema
+from .model import SimAnswer, SimModel, SimRateLimited, SimUnavailable
+from .tuning import Tunings, Unusable
+from .tuning_app import add_tuning
 from .vectors import DIMENSIONS, MAX_DIMENSIONS, tokens_of, vector
 
 _MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 
 
-def build_app(model: SimModel, faults: Sequence[Fault] = ()) -> web.Application:
+def build_app(
+    model: SimModel, faults: Sequence[Fault] = (), tunings: Tunings | None = None
+) -> web.Application:
     """The HTTP application around one model.
 
     Args:
         model: What answers.
         faults: What goes wrong with the first chat requests, in turn.
+        tunings: Its fine-tuning jobs; default: they take no time.
     """
-    server = _Server(model, faults)
+    tunings = tunings or Tunings(0.0)
+    server = _Server(model, faults, tunings)
     app = web.Application(client_max_size=_MAX_BODY_BYTES)
     app.router.add_post("/v1/chat/completions", server.complete)
     app.router.add_post("/v1/embeddings", server.embed)
     app.router.add_get("/v1/models", server.models)
     app.router.add_get("/sim/stats", server.stats)
+    add_tuning(app, tunings)
     return app
 
 
 class _Server:
-    def __init__(self, model: SimModel, faults: Sequence[Fault]) -> None:
+    def __init__(self, model: SimModel, faults: Sequence[Fault], tunings: Tunings) -> None:
         self._model = model
+        self._tunings = tunings
         self._faults = iter(faults)
         self._served = 0
         self._asked = 0
@@ -52,23 +68,28 @@ class _Server:
         self._peers.add(request.transport and request.transport.get_extra_info("peername"))
         fault = next(self._faults, OK)
         try:
-            body = await _read_object(request)
-            messages = [_message(entry) for entry in _list(body, "messages")]
+            body = await read_object(request)
+            messages = [message_of(entry) for entry in list_of(body, "messages")]
             temperature = body.get("temperature")
             if fault.kind == "status":
                 return _failed(fault)
             answer = self._model.answer(
                 messages,
                 float(temperature) if isinstance(temperature, int | float) else None,
-                _response_schema(body),
-                _tools(body),
+                response_schema_of(body),
+                tools_of(body),
             )
-        except _BadRequest as fault_of_client:
-            return _failure(400, "invalid_request_error", str(fault_of_client))
+            learned = self._tunings.known(str(body.get("model", "")), messages)
+            if learned is not None:
+                answer = self._model.reworded(answer, learned)
+        except BadRequest as fault_of_client:
+            return failure(400, "invalid_request_error", str(fault_of_client))
+        except Unusable as unknown:
+            return failure(404, "model_not_found", str(unknown), param=unknown.param)
         except SimRateLimited as refusal:
             return _rate_limited(refusal)
         except SimUnavailable as refusal:
-            return _failure(503, "server_error", str(refusal))
+            return failure(503, "server_error", str(refusal))
         self._served += 1
         try:
             if body.get("stream"):
@@ -104,19 +125,19 @@ class _Server:
     async def embed(self, request: web.Request) -> web.Response:
         """POST /v1/embeddings: unit vectors, the same for the same text."""
         try:
-            body = await _read_object(request)
+            body = await read_object(request)
             given = body.get("input")
-            texts = [given] if isinstance(given, str) else [str(text) for text in _list(body, "input")]
+            texts = [given] if isinstance(given, str) else [str(text) for text in list_of(body, "input")]
             dimensions = body.get("dimensions", DIMENSIONS)
             if type(dimensions) is not int or not 1 <= dimensions <= MAX_DIMENSIONS:
-                raise _BadRequest(f"sim: dimensions must be an integer from 1 to {MAX_DIMENSIONS}")
+                raise BadRequest(f"sim: dimensions must be an integer from 1 to {MAX_DIMENSIONS}")
             self._model.weather()
-        except _BadRequest as fault:
-            return _failure(400, "invalid_request_error", str(fault))
+        except BadRequest as fault:
+            return failure(400, "invalid_request_error", str(fault))
         except SimRateLimited as refusal:
             return _rate_limited(refusal)
         except SimUnavailable as refusal:
-            return _failure(503, "server_error", str(refusal))
+            return failure(503, "server_error", str(refusal))
         seed = self._model.options.seed
         rows = [
             {"object": "embedding", "index": index, "embedding": vector(text, seed, dimensions)}
@@ -175,61 +196,6 @@ class _Server:
         return {"id": f"sim-{self._served}", "object": kind, "created": 0, "model": name, "choices": choices}
 
 
-class _BadRequest(Exception):
-    """What the client sent cannot be answered."""
-
-
-async def _read_object(request: web.Request) -> dict[str, Any]:
-    try:
-        body: object = await request.json()
-    except ValueError:
-        raise _BadRequest("sim: the body is not JSON") from None
-    if not isinstance(body, dict):
-        raise _BadRequest("sim: the body must be a JSON object")
-    return cast("dict[str, Any]", body)
-
-
-def _list(body: dict[str, Any], name: str) -> list[Any]:
-    value = body.get(name)
-    if not isinstance(value, list) or not value:
-        raise _BadRequest(f"sim: {name} must be a list with at least one entry")
-    return value  # pyright: ignore[reportUnknownVariableType]
-
-
-def _message(entry: Any) -> tuple[str, str]:
-    if not isinstance(entry, dict):
-        raise _BadRequest("sim: a message must be an object with role and content")
-    message = cast("dict[str, Any]", entry)
-    content = message.get("content")
-    if isinstance(content, list):
-        parts: list[Any] = content
-        content = "".join(str(part.get("text", "")) for part in parts if isinstance(part, dict))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-    return str(message.get("role", "user")), str(content or "")
-
-
-def _response_schema(body: dict[str, Any]) -> Schema | None:
-    response_format = body.get("response_format")
-    if not isinstance(response_format, dict):
-        return None
-    described = cast("dict[str, Any]", response_format).get("json_schema")
-    schema = cast("dict[str, Any]", described).get("schema") if isinstance(described, dict) else None
-    return cast(Schema, schema) if isinstance(schema, dict) else None
-
-
-def _tools(body: dict[str, Any]) -> list[SimTool]:
-    given: Any = body.get("tools") or []
-    choice: Any = body.get("tool_choice")
-    if choice == "none" or not isinstance(given, list):
-        return []
-    wanted = choice.get("function", {}).get("name") if isinstance(choice, dict) else None  # pyright: ignore[reportUnknownMemberType]
-    functions = [entry["function"] for entry in given if isinstance(entry, dict) and "function" in entry]  # pyright: ignore[reportUnknownVariableType]
-    return [
-        SimTool(str(function["name"]), cast(Schema, function.get("parameters") or {}))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-        for function in functions  # pyright: ignore[reportUnknownVariableType]
-        if wanted in (None, function["name"])
-    ]
-
-
 def _usage(answer: SimAnswer) -> dict[str, int]:
     return {
         "prompt_tokens": answer.tokens_in,
@@ -244,15 +210,10 @@ def _rate_limited(refusal: SimRateLimited) -> web.Response:
         "Retry-After": str(math.ceil(refusal.retry_after_s)),
         "retry-after-ms": str(math.ceil(refusal.retry_after_s * 1000)),
     }
-    return _failure(429, "rate_limit_exceeded", str(refusal), headers)
+    return failure(429, "rate_limit_exceeded", str(refusal), headers)
 
 
 def _failed(fault: Fault) -> web.Response:
     kind = "rate_limit_exceeded" if fault.status == 429 else "sim_fault"
     headers = fault.headers(datetime.now(UTC))  # noqa: TID251 -- HTTP wants a date
-    return _failure(fault.status, kind, f"sim: status {fault.status} on purpose", headers)
-
-
-def _failure(status: int, kind: str, message: str, headers: dict[str, str] | None = None) -> web.Response:
-    body = {"error": {"message": message, "type": kind, "code": kind}}
-    return web.json_response(body, status=status, headers=headers)
+    return failure(fault.status, kind, f"sim: status {fault.status} on purpose", headers)

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from random import Random
 from typing import Annotated, Final
@@ -154,6 +154,10 @@ class SimModel:
     def weather(self) -> float:
         """How many seconds a request has to wait; may refuse it, as `answer` does."""
         return 0.0 if self._is_fair else self._weathered_latency()
+
+    def reworded(self, answer: SimAnswer, text: str) -> SimAnswer:
+        """An answer that says something else, as fast as it would."""
+        return replace(answer, text=text, tokens_out=-(-len(text) // _CHARACTERS_PER_TOKEN), call=None)
 
     def pieces(self, answer: SimAnswer) -> list[str]:
         """An answer cut as it would be streamed."""

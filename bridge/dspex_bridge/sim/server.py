@@ -21,6 +21,7 @@ from aiohttp import web
 from .app import build_app
 from .faults import KINDS, read_faults
 from .model import Latency, SimModel, SimOptions
+from .tuning import Tunings
 
 __all__ = ("build_app", "run_server")
 
@@ -37,7 +38,8 @@ def run_server(arguments: list[str]) -> int:
         faults = read_faults(given.faults)
     except ValueError as reason:
         parser.error(f"--faults: {reason}")
-    return asyncio.run(_serve(build_app(SimModel(_options(given)), faults), given.port, given.until_eof))
+    app = build_app(SimModel(_options(given)), faults, Tunings(given.tuning_s))
+    return asyncio.run(_serve(app, given.port, given.until_eof))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         " a status from 400 to 599 with the seconds of Retry-After (429:date:2 says so as a date),"
         f" or {', '.join(KINDS)}",
     )
+    parser.add_argument("--tuning-s", type=float, default=1.0, help="how long a fine-tuning job takes")
     parser.add_argument("--until-eof", action="store_true", help="end when stdin ends")
     return parser
 
