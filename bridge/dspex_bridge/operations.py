@@ -25,6 +25,8 @@ from .code.operation import CHECK_CODE
 from .datasets.operation import READ_DATASET
 from .graphs.operation import DescribeGraph, describe_graph
 from .host_functions import HostFunctions
+from .jobs.kinds import describe_kinds
+from .jobs.operation import CHECK_JOB, RUN_JOB
 from .lms.lms import DEFAULT as DEFAULT_LM
 from .lms.lms import LanguageModels
 from .lms.operations import LM_OPERATIONS
@@ -211,6 +213,7 @@ def _describe_system(worker: Worker, call: RunningCall, nothing: Nothing) -> obj
         "modules": worker.programs.builder.catalog.describe(),
         "adapters": describe_adapters(),
         "metrics": describe_metrics(),
+        "jobs": describe_kinds(worker.kinds),
         "types": describe_types(),
         "errors": {
             code: {"fault": str(info.fault), "retryable": info.retryable, "meaning": info.meaning}
@@ -369,6 +372,8 @@ OPERATIONS: Final[dict[str, Operation]] = {
         CHECK_CODE,
         SCORE,
         READ_DATASET,
+        RUN_JOB,
+        CHECK_JOB,
         *LM_OPERATIONS,
     )
 }

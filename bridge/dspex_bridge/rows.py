@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .code.interpreters import Interpreters
 from .host_functions import HostFunctions
@@ -14,6 +14,9 @@ from .lms.lms import LanguageModels
 from .programs.programs import ProgramCache
 from .programs.sessions import SessionTable
 from .worker.calls import CallTable, RunningCall
+
+if TYPE_CHECKING:
+    from .jobs.kind import Kind
 
 
 class Worker(Protocol):
@@ -27,6 +30,7 @@ class Worker(Protocol):
     threads: ThreadPoolExecutor
     interpreters: Interpreters
     operations: Mapping[str, Operation]
+    kinds: Mapping[str, Kind]
     history: Level
 
 

@@ -88,6 +88,8 @@ HOP_METHODS: Final = frozenset(
         "program.load",
         "program.forget",
         "dataset.read",
+        "job.run",
+        "job.check",
         "session.load",
         "session.forget",
     )

@@ -106,6 +106,9 @@ CODES: Final[Mapping[str, CodeInfo]] = {
     "store_refused": CodeInfo(_S, False, "The store cannot be used as it stands; the message says why."),
     "store_rewound": CodeInfo(_S, False, "The store has lost what it had acknowledged."),
     "store_damaged": CodeInfo(_S, False, "The store's own file or tables are broken."),
+    "budget_spent": CodeInfo(
+        _S, False, "The budget of a job has no room for another request; details have the best result so far."
+    ),
     "internal": CodeInfo(_S, False, "A fault of DSPex itself; please report it."),
     # the program and its models
     "prediction_failed": CodeInfo(_P, True, "The model's answer did not fit the signature."),

@@ -34,6 +34,7 @@ from dspex_bridge.code.interpreters import Interpreters
 from dspex_bridge.code.sandbox import Lacking
 from dspex_bridge.failures import to_failure
 from dspex_bridge.host_functions import HostFunctions
+from dspex_bridge.jobs.budget import Budget, Cost, Purse
 from dspex_bridge.lms.lms import LanguageModels
 from dspex_bridge.metrics.metric import Asking
 from dspex_bridge.metrics.rows import Row
@@ -578,6 +579,11 @@ def _not_permitted(code: str) -> DSPexError | None:
     with pytest.raises(DSPexError) as caught:
         interpreters.lease()()
     return crossed(to_failure(caught.value))
+
+
+@provokes("budget_spent")
+def _budget_spent(code: str) -> DSPexError | None:
+    return crossed(raised(Purse(Budget(lm_calls=1), Cost(lm_calls=1)).take))
 
 
 @provokes("prediction_failed")

@@ -157,11 +157,13 @@ class CallTable:
 
     Attributes:
         max_frame_bytes: What the supervisor takes in one frame, as its hello says.
+        sole: The call that all happens in where nothing says in which: a job, in a worker of its own.
     """
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
         self.max_frame_bytes = MAX_FRAME_BYTES
+        self.sole: RunningCall | None = None
         self._running: dict[int, RunningCall] = {}
         self._callbacks: dict[int, HostCall] = {}
         self._ids = itertools.count(1)
@@ -219,14 +221,35 @@ class CallTable:
         finally:
             self._close(host_call)
 
+    async def ask(self, call: RunningCall, method: str, what: Mapping[str, object]) -> object:
+        """Call a method of the supervisor itself from within a call, which is a job.
+
+        Raises:
+            DSPexError: what its FAIL said; `result_too_large`; `cancelled` when the call has ended.
+        """
+        asked = self._open_in(call, method, encode_value(dict(what)))
+        try:
+            return await asked.answer
+        finally:
+            self._close(asked)
+
+    def tell(self, call: RunningCall, method: str, what: Mapping[str, object]) -> None:
+        """Say something about a call that is open; nobody answers."""
+        if call.id in self._running:
+            self._send(encode(NOTE, 0, method, {"call": call.id}, encode_value(dict(what))))
+
     def _open(self, function: str, args: Mapping[str, object], credit: int = 0) -> HostCall:
-        parent = current_call.get()
+        payload = encode_value({"function": function, "args": dict(args)})
+        parent = current_call.get(self.sole)
+        assert parent is not None
+        return self._open_in(parent, "function.call", payload, credit)
+
+    def _open_in(self, parent: RunningCall, method: str, payload: bytes, credit: int = 0) -> HostCall:
         if parent.id not in self._running:
             raise _over()
         call_id = next(self._ids)
-        payload = encode_value({"function": function, "args": dict(args)})
         meta: Meta = {"parent": parent.id, "credit": credit} if credit else {"parent": parent.id}
-        frame = encode(CALL, call_id, "function.call", meta, payload)
+        frame = encode(CALL, call_id, method, meta, payload)
         check_size(frame, self.max_frame_bytes)
         parent.committed = True
         host_call = HostCall(call_id, parent.id, lambda count: self._allow(call_id, count))

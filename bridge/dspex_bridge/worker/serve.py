@@ -33,6 +33,7 @@ from dspex_protocol.records import read
 from ..code.interpreters import Interpreters
 from ..failures import to_failure
 from ..host_functions import HostFunctions
+from ..jobs.kinds import KINDS
 from ..lms.keeping import level_of
 from ..lms.lms import LanguageModels
 from ..modules.catalog import Catalog
@@ -64,6 +65,7 @@ class WorkerProcess:
         self.calls = CallTable(self._wire.send)
         self._greeted = False
         self.operations = dict(OPERATIONS)
+        self.kinds = dict(KINDS)
         self.threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="dspex")
         self.programs = ProgramCache()
         self.sessions = SessionTable()
@@ -184,6 +186,7 @@ class WorkerProcess:
         configure(self.functions, self.lms, read(Configure, offered))
         plugged = load_plugins(os.environ.get("DSPEX_PLUGINS", ""))
         self.operations.update(plugged.operations)
+        self.kinds.update(plugged.kinds)
         self.programs = ProgramCache(Builder(Catalog(plugged.modules), self.functions, self.lms))
         self._greeted = True
         failpoints.passed("boot.ready")

@@ -52,7 +52,7 @@ defmodule DSPex.Error do
     unknown_lm unknown_function callback_too_deep not_permitted)a
   @service ~w(overloaded unavailable boot_failed worker_died poisoned deadline cancelled
     draining connection_lost result_too_large session_busy program_damaged store_unavailable
-    store_full store_read_only store_refused store_rewound store_damaged internal)a
+    store_full store_read_only store_refused store_rewound store_damaged budget_spent internal)a
   @program ~w(prediction_failed program_failed function_failed function_timeout
     metric_failed metric_timeout lm_not_configured lm_auth lm_rate_limited lm_context_window lm_invalid_request
     lm_timeout lm_unavailable lm_error)a

@@ -1,0 +1,195 @@
+"""ANSWERS of a job: each is asked for once in its life, however often the job begins anew.
+
+An entry of the journal is a map, encoded:
+
+    kind      `lm`, `host` or another word; only `lm` draws on the budget
+    key       32 bytes: what the request was, all that its answer may depend on
+    n         which of the equal requests, from 1, in the order in which they were made
+    answer    a value; or
+    failure   an error of ours, where the request came to that: it would come to the same again
+    usage     what it cost: lm_calls, tokens_in, tokens_out, cost_usd
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias, cast
+
+from dspex_protocol import DSPexError, decode_failure, decode_value, encode_failure, encode_value
+
+from .budget import Cost, Purse
+from .noting import Noting
+
+PAID: Final = "lm"
+"""The kind of answers that cost something."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a request came to, and what it cost."""
+
+    value: object
+    cost: Cost = field(default_factory=Cost)
+
+
+Place: TypeAlias = tuple[str, bytes, int]
+"""Kind, key and number of a request."""
+
+
+class Answers:
+    """What is kept, and the way to have more kept. Its methods may be called from any thread.
+
+    Args:
+        noting: Keeps new ones.
+        purse: Pays for requests.
+        loop: The worker's event loop, on which `noting` runs.
+        on_spent: Is told, on any thread, when a request was refused for its price: the job ends with that,
+            whatever becomes of the exception.
+
+    Attributes:
+        answered: Requests that were answered from the journal.
+        live: Those that were really made.
+    """
+
+    def __init__(
+        self,
+        noting: Noting,
+        purse: Purse,
+        loop: asyncio.AbstractEventLoop,
+        on_spent: Callable[[DSPexError], None],
+    ) -> None:
+        self._noting = noting
+        self._purse = purse
+        self._loop = loop
+        self._on_spent = on_spent
+        self._lock = threading.Lock()
+        self._kept: dict[Place, bytes] = {}
+        self._asked: Counter[tuple[str, bytes]] = Counter()
+        self.answered = 0
+        self.live = 0
+
+    def load(self, entries: Iterable[bytes]) -> None:
+        """Take entries that the attempts before have left; of two for one place the first counts."""
+        for entry in entries:
+            told = _map(decode_value(entry))
+            place = str(told["kind"]), cast("bytes", told["key"]), cast("int", told["n"])
+            if place in self._kept:
+                continue
+            self._kept[place] = entry
+
+    @property
+    def unasked(self) -> int:
+        """Answers that are kept and that nobody has asked for, since this attempt went another way."""
+        with self._lock:
+            return len(self._kept)
+
+    @property
+    def spent(self) -> Cost:
+        """What all attempts have spent so far."""
+        return self._purse.spent
+
+    async def ask(self, kind: str, key: bytes, live: Callable[[], Awaitable[Answer]]) -> object:
+        """The answer to a request.
+
+        Args:
+            kind: `lm` or another word.
+            key: 32 bytes; equal ones mean equal requests.
+            live: Makes the request, where its answer is not kept. A DSPexError that it raises is an answer
+                too, and is kept; another exception passes through and is not.
+
+        Returns:
+            The answer, which is kept by then.
+
+        Raises:
+            DSPexError: what the request came to; `budget_spent`.
+        """
+        place, entry = self._begin(kind, key)
+        if entry is not None:
+            return _answer_in(entry)
+        answer, failure = Answer(value=None), None
+        try:
+            answer = await live()
+        except DSPexError as reason:
+            failure = reason
+        finally:
+            self._made(place, answer.cost)
+        await self._noting.keep(_entry(place, answer, failure))
+        return _outcome(answer, failure)
+
+    def ask_in_thread(self, kind: str, key: bytes, live: Callable[[], Answer]) -> object:
+        """The same for a thread, which waits; never to be called on the event loop."""
+        place, entry = self._begin(kind, key)
+        if entry is not None:
+            return _answer_in(entry)
+        answer, failure = Answer(value=None), None
+        try:
+            answer = live()
+        except DSPexError as reason:
+            failure = reason
+        finally:
+            self._made(place, answer.cost)
+        keep = self._noting.keep(_entry(place, answer, failure))
+        asyncio.run_coroutine_threadsafe(keep, self._loop).result()
+        return _outcome(answer, failure)
+
+    def _begin(self, kind: str, key: bytes) -> tuple[Place, bytes | None]:
+        """Which place a request has, and what is kept for it; where nothing is, it may be made.
+
+        Raises:
+            DSPexError: `budget_spent`, when it may not.
+        """
+        with self._lock:
+            self._asked[kind, key] += 1
+            place = kind, key, self._asked[kind, key]
+            entry = self._kept.pop(place, None)
+            if entry is not None:
+                self.answered += 1
+                return place, entry
+            try:
+                if kind == PAID:
+                    self._purse.take()
+            except DSPexError as refusal:
+                self._on_spent(refusal)
+                raise
+            self.live += 1
+            return place, None
+
+    def _made(self, place: Place, cost: Cost) -> None:
+        with self._lock:
+            if place[0] == PAID:
+                self._purse.settle(cost if cost.lm_calls else Cost(lm_calls=1) + cost)
+
+
+def _entry(place: Place, answer: Answer, failure: DSPexError | None) -> bytes:
+    kind, key, number = place
+    told: dict[str, object] = {"kind": kind, "key": key, "n": number}
+    if failure is None:
+        told["answer"] = answer.value
+    else:
+        told["failure"] = encode_failure(failure)
+    if kind == PAID:
+        cost = answer.cost if answer.cost.lm_calls else Cost(lm_calls=1) + answer.cost
+        told["usage"] = cost.told()
+    return encode_value(told)
+
+
+def _answer_in(entry: bytes) -> object:
+    told = _map(decode_value(entry))
+    if "failure" in told:
+        raise decode_failure(cast("bytes", told["failure"]))
+    return told["answer"]
+
+
+def _outcome(answer: Answer, failure: DSPexError | None) -> object:
+    if failure is not None:
+        raise failure
+    return answer.value
+
+
+def _map(value: object) -> dict[str, Any]:
+    assert isinstance(value, dict)
+    return cast("dict[str, Any]", value)
