@@ -15,6 +15,8 @@ from typing import Final, cast
 from dspex_bridge.adapters.classes import describe_adapters
 from dspex_bridge.metrics.catalog import describe_metrics
 from dspex_bridge.modules.catalog import Catalog
+from dspex_bridge.optimizers.classes import describe_optimizers
+from dspex_bridge.optimizers.options import LEFT_OUT
 from dspex_bridge.programs.records import DSPY_VERSION
 from dspex_pool.config import describe_settings
 from dspex_protocol.errors import CODES, Fault
@@ -210,6 +212,51 @@ def _metric_options(rows: list[dict[str, object]]) -> dict[tuple[str, str], list
     return found
 
 
+def optimizers_page() -> str:
+    """docs/optimizers.md: every optimizer of the installed DSPy, with its options."""
+    return "\n".join(_optimizers_lines()) + "\n"
+
+
+def _optimizers_lines() -> Iterator[str]:
+    rows = describe_optimizers()
+    yield "# DSPy's optimizers"
+    yield ""
+    yield "An optimizer makes a better program of a program, some rows and a metric: a spec"
+    yield "`{optimizer, options, compile}`, with the options of its constructor and those of its `compile`."
+    yield f"This page is generated from DSPy {DSPY_VERSION} by `make docs`; `system.describe` tells the same."
+    yield from (
+        "",
+        "## Those that run",
+        "",
+        "| optimizer | what it does | takes (**needs**) |",
+        "|---|---|---|",
+    )
+    for row in rows:
+        if row["available"]:
+            needs = cast("list[str]", row["needs"])
+            takes = [f"**{name}**" if name in needs else name for name in cast("list[str]", row["takes"])]
+            yield f"| `{row['name']}` | {row['doc']} | {', '.join(takes)} |"
+    yield from ("", "## Those that do not", "", "| optimizer | why |", "|---|---|")
+    for row in rows:
+        if not row["available"]:
+            yield f"| `{row['name']}` | {row['reason']} |"
+    yield from ("", "## Options", "", "In bold what must be given; the rest has DSPy's defaults.", "")
+    yield from ("| optimizer | `options` | `compile` |", "|---|---|---|")
+    for row in rows:
+        compiling = _options_cell({"options": row["compile"]})
+        yield f"| `{row['name']}` | {_options_cell(row)} | {compiling} |"
+    yield from ("", "| option | of | type | default | what it does |", "|---|---|---|---|---|")
+    both = [
+        {**row, "options": {**_options(row), **cast("dict[str, object]", row["compile"])}} for row in rows
+    ]
+    for (name, told), optimizers in sorted(_metric_options(both).items()):
+        yield f"| `{name}` | {', '.join(f'`{optimizer}`' for optimizer in optimizers)} | {told} |"
+    yield from ("", "## What is left out", "", "Arguments of DSPy's that no request can set.", "")
+    yield from ("| argument | why |", "|---|---|")
+    for name, why in sorted(LEFT_OUT.items()):
+        yield f"| `{name}` | {why} |"
+
+
 def _options(row: Mapping[str, object]) -> Mapping[str, Mapping[str, object]]:
     return cast("Mapping[str, Mapping[str, object]]", row["options"])
 
@@ -224,6 +271,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "errors.md": errors_page,
     "metrics.md": metrics_page,
     "modules.md": modules_page,
+    "optimizers.md": optimizers_page,
     "settings.md": settings_page,
 }
 

@@ -33,6 +33,7 @@ from .lms.operations import LM_OPERATIONS
 from .metrics.catalog import describe_metrics
 from .metrics.operation import SCORE
 from .modules.part_calls import PredictPart, predict_part
+from .optimizers.classes import describe_optimizers
 from .predicting import Predict, predict
 from .programs.documents import dump_document
 from .programs.live import LiveProgram
@@ -214,6 +215,7 @@ def _describe_system(worker: Worker, call: RunningCall, nothing: Nothing) -> obj
         "adapters": describe_adapters(),
         "metrics": describe_metrics(),
         "jobs": describe_kinds(worker.kinds),
+        "optimizers": describe_optimizers(),
         "types": describe_types(),
         "errors": {
             code: {"fault": str(info.fault), "retryable": info.retryable, "meaning": info.meaning}
@@ -274,7 +276,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
             parameters=Nothing,
             run=_describe_system,
             inline=True,
-            doc="Methods, modules, adapters, metrics, types and errors, as data.",
+            doc="Methods, modules, adapters, metrics, optimizers, types and errors, as data.",
         ),
         Operation(
             method="worker.configure",
