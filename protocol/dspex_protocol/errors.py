@@ -117,6 +117,7 @@ CODES: Final[Mapping[str, CodeInfo]] = {
     "function_timeout": CodeInfo(_P, True, "A host function did not answer in time."),
     "metric_failed": CodeInfo(_P, False, "A metric raised an exception, or gave no score of a row."),
     "metric_timeout": CodeInfo(_P, True, "A metric gave no score of a row in time."),
+    "finetune_failed": CodeInfo(_P, False, "The provider's fine-tuning job came to nothing."),
     "lm_not_configured": CodeInfo(_P, False, "The program needs a language model and none is configured."),
     "lm_auth": CodeInfo(_P, False, "The provider refused the credentials."),
     "lm_rate_limited": CodeInfo(_P, True, "The provider is limiting the rate."),

@@ -33,6 +33,8 @@ from tests.support.servers import serving
 from dspex_bridge.code.interpreters import Interpreters
 from dspex_bridge.code.sandbox import Lacking
 from dspex_bridge.failures import to_failure
+from dspex_bridge.finetuning.endpoint import ProviderJob
+from dspex_bridge.finetuning.tuning import checked
 from dspex_bridge.host_functions import HostFunctions
 from dspex_bridge.jobs.budget import Budget, Cost, Purse
 from dspex_bridge.lms.lms import LanguageModels
@@ -553,6 +555,11 @@ _RAISED: Final[Mapping[str, BaseException]] = {
 @provokes(*_RAISED)
 def _raised(code: str) -> DSPexError | None:
     return crossed(to_failure(_RAISED[code]))
+
+
+@provokes("finetune_failed")
+def _finetune_failed(code: str) -> DSPexError | None:
+    return crossed(raised(lambda: checked(ProviderJob(id="job-1", status="failed", file="file-1"))))
 
 
 @provokes("metric_failed")

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -75,6 +76,12 @@ class ChatEndpoint:
         self._timeout_s = DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s
         self._remaining_s = remaining_s
         self._proxy = _proxy_for(dialect.base_url)
+
+    def of(self, model: str) -> ChatEndpoint:
+        """The same endpoint for another of its models."""
+        other = copy(self)
+        other.model = model
+        return other
 
     async def complete(self, request: Request) -> Response:
         """Answer one request; cancelling this cancels it.

@@ -9,7 +9,8 @@ What cannot be said in DSPy's canonical form, DSPy's own client is left to ask.
 from __future__ import annotations
 
 import logging
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, Self
 
 import dspy
 from dspy.clients.backend_selection import CLIENT_KEYS
@@ -84,6 +85,22 @@ class ChatLM(CountingLM):
             return self._outputs(response, kwargs)
         finally:
             timer.stop()
+
+    def copy(self, **kwargs: Any) -> Self:
+        """As `dspy.LM`; with another `model` it asks that one, as what fine-tuning has made is asked."""
+        made: Self = super().copy(**kwargs)
+        if "model" in kwargs:
+            made._ask_model(str(kwargs["model"]))
+        return made
+
+    def _ask_model(self, model: str) -> None:
+        name = model.removeprefix(f"{self.account.model.partition('/')[0]}/")
+        self._known = self._known.copy(model=model)
+        self._endpoint = self._endpoint.of(name)
+        self._engine_spec = ChatEngine(self._endpoint, self._known)
+        self._async_engine_spec = AsyncChatEngine(self._endpoint, self._known)
+        base = self.account.label.partition("@")[0]
+        self.account = replace(self.account, label=f"{base}@{name}", model=model)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop; other LMs share them, and open new ones."""

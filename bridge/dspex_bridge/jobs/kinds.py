@@ -8,9 +8,10 @@ from typing import Final
 from dspex_protocol.errors import error
 from dspex_protocol.records import describe
 
+from ..finetuning.kind import FINETUNE
 from .kind import Kind
 
-_ROWS: Final[tuple[Kind, ...]] = ()
+_ROWS: Final = (FINETUNE,)
 
 KINDS: Final[dict[str, Kind]] = {row.name: row for row in _ROWS}
 

@@ -11,6 +11,7 @@ import hashlib
 import os
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from dspy.clients.model_metadata import model_info
@@ -76,7 +77,7 @@ class LanguageModels:
         offered = self._functions.names
         if secrets != self._secrets or offered != self._offered:
             self._built.clear()
-        for name in [name for name in self._built if self._configs[name] != lms.get(name)]:
+        for name in [name for name in self._built if _variant(name, self._configs) != _variant(name, lms)]:
             del self._built[name]
         self._embedders.clear()
         for secret in secrets.values():
@@ -129,13 +130,22 @@ class LanguageModels:
         """
         return self._config(DEFAULT if name is None else name, path)
 
+    def key_of(self, name: str | None) -> str | None:
+        """The key of the LM of that name, or the default one; None where it has none.
+
+        Raises:
+            DSPexError: `unknown_lm`; `lm_not_configured` when the key is missing.
+        """
+        wanted = DEFAULT if name is None else name
+        return self._key(wanted, self._config(wanted, "lm"))
+
     @property
     def configs(self) -> Mapping[str, LMConfig]:
         """All that are configured, by name."""
         return self._configs
 
     def _config(self, name: str, path: str) -> LMConfig:
-        config = self._configs.get(name)
+        config = _variant(name, self._configs)
         if config is not None:
             return config
         if not self._configs:
@@ -235,6 +245,23 @@ class LanguageModels:
         if config.api_key_env is not None:
             return _found(name, "environment variable", config.api_key_env, os.environ)
         return None
+
+
+def _variant(name: str, configs: Mapping[str, LMConfig]) -> LMConfig | None:
+    """What a name stands for: a configured LM, or as `NAME@MODEL` another model of the same provider.
+
+    So a program that has been fine-tuned can name its model wherever the one that it was made of is
+    configured. Models that are offline or the host's have no provider that could have made another.
+    """
+    config = configs.get(name)
+    if config is not None:
+        return config
+    base, at, model = name.partition("@")
+    config = configs.get(base)
+    provider = "" if config is None else config.model.partition("/")[0]
+    if config is None or not at or not model or provider in ("sim", "host"):
+        return None
+    return replace(config, model=f"{provider}/{model}")
 
 
 def _found(name: str, what: str, key_name: str, keys: Mapping[str, str]) -> str:

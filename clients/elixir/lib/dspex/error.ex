@@ -54,8 +54,8 @@ defmodule DSPex.Error do
     draining connection_lost result_too_large session_busy program_damaged store_unavailable
     store_full store_read_only store_refused store_rewound store_damaged budget_spent internal)a
   @program ~w(prediction_failed program_failed function_failed function_timeout
-    metric_failed metric_timeout lm_not_configured lm_auth lm_rate_limited lm_context_window lm_invalid_request
-    lm_timeout lm_unavailable lm_error)a
+    metric_failed metric_timeout finetune_failed lm_not_configured lm_auth lm_rate_limited
+    lm_context_window lm_invalid_request lm_timeout lm_unavailable lm_error)a
   @retryable ~w(overloaded unavailable worker_died deadline draining connection_lost
     session_busy store_unavailable prediction_failed function_timeout metric_timeout lm_rate_limited
     lm_timeout lm_unavailable)a
