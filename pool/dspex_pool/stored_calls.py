@@ -16,6 +16,7 @@ from dspex_protocol import DSPexError, Envelope, Meta, error, invalid_argument
 from .calls import Call
 from .datasets.methods import DatasetMethods
 from .errands import Errand
+from .experiments.methods import ExperimentMethods
 from .fetching import Fetching, StaleCheck
 from .handling import Handling
 from .library.failures import for_others
@@ -106,6 +107,7 @@ class StoredCalls:
             ).handlers,
             **SessionMethods(self.sessions, beginnings, library, stored, self._serving).handlers,
             **DatasetMethods(stored, self.ask_worker).handlers,
+            **ExperimentMethods(stored).handlers,
         }
         assert self._handlers.keys() == STORED_METHODS.keys()
 

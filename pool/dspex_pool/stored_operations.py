@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from dspex_protocol.records import Doc, Length, Range
 
 from .datasets.operations import DATASET_METHODS
+from .experiments.operations import EXPERIMENT_METHODS
 from .own_method import PAGE, Limit, Note, Nothing, OwnMethod
 
 DEFAULT_TTL_S: Final = 86_400.0
@@ -172,4 +173,5 @@ STORED_METHODS: Final = {
         parameters=Migrate, doc="Has the next turns of a session run in that worker; its id in meta."
     ),
     **DATASET_METHODS,
+    **EXPERIMENT_METHODS,
 }

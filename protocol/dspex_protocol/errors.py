@@ -77,6 +77,7 @@ CODES: Final[Mapping[str, CodeInfo]] = {
         _C, False, "A newer DSPex wrote this record or checkpoint; it is left as it is."
     ),
     "unknown_dataset": CodeInfo(_C, False, "No dataset of that id and version."),
+    "unknown_experiment": CodeInfo(_C, False, "No experiment of that id, or no such run of it."),
     "unknown_session": CodeInfo(_C, False, "No session of that id, or not at that turn."),
     "session_exists": CodeInfo(_C, False, "A session of that id is open already."),
     "unknown_lm": CodeInfo(_C, False, "No language model of that name is configured."),

@@ -206,6 +206,12 @@ def _unknown_dataset(code: str) -> DSPexError | None:
     return failed(client.outcome(client.call("dataset.get", {"dataset": "none"})))
 
 
+@provokes("unknown_experiment")
+def _unknown_experiment(code: str) -> DSPexError | None:
+    client = Room().add_client()
+    return failed(client.outcome(client.call("experiment.runs", {"experiment": "none"})))
+
+
 @provokes("program_exists")
 def _program_exists(code: str) -> DSPexError | None:
     room = Room()

@@ -26,6 +26,7 @@ defmodule DSPex.Error do
   | `:write_id_reused` | that `write_id` was another write's, within 24 hours | |
   | `:program_damaged` | that version cannot be read any more | `"version"`, and `"previous"`: the newest before it that is sound, or nil |
   | `:record_too_new` | a newer DSPex wrote it, and it is left as it is | |
+  | `:unknown_experiment` | no experiment of that id, or no such run of it | `"run"`, where only that is not there |
   | `:unknown_dataset` | no dataset of that id and version | `"newest"`, where only the version is not there |
   | `:unknown_session`, `:session_exists` | it was closed, forgotten, or never was; the id is taken | |
   | `:session_busy` | another server has it: come back after `retry_after_ms` | |
@@ -48,7 +49,7 @@ defmodule DSPex.Error do
     value_bad_key value_bad_utf8 value_reserved_byte value_unknown_extension
     value_bad_extension value_unencodable)a
   @caller ~w(invalid_argument unknown_method unknown_program program_exists version_conflict
-    write_id_reused record_too_new unknown_dataset unknown_session session_exists
+    write_id_reused record_too_new unknown_dataset unknown_experiment unknown_session session_exists
     unknown_lm unknown_function callback_too_deep not_permitted)a
   @service ~w(overloaded unavailable boot_failed worker_died poisoned deadline cancelled
     draining connection_lost result_too_large session_busy program_damaged store_unavailable

@@ -26,6 +26,13 @@ defmodule DSPex.Options.Stored do
     do: {is_nil(value) or (is_integer(value) and value > 0), "`next` of a page of versions"}
 
   def rule(:sort, value), do: {value in [:program, :created, :updated], "one of :program, :created, :updated"}
+  def rule(:run, value), do: {Name.id?(value), Name.id()}
+  def rule(:media_type, value), do: {is_binary(value), "a media type, such as text/csv"}
+  def rule(:lowest, value), do: {is_boolean(value), "a boolean"}
+
+  def rule(key, value) when key in [:params, :lineage],
+    do: {entries?(value), "a map or keyword list of names to strings, numbers and booleans"}
+
   def rule(:descending, value), do: {is_boolean(value), "a boolean"}
   def rule(:format, value), do: {value in [:dspex, :dspy], "one of :dspex, :dspy"}
   def rule(:versions, value), do: {value in [:one, :all], ":one or :all"}
@@ -35,4 +42,6 @@ defmodule DSPex.Options.Stored do
 
   # What is in them is checked, by name, where they are used.
   def rule(key, _value) when key in [:inputs, :module, :signature, :spec, :state], do: {true, "anything"}
+
+  defp entries?(value), do: Keyword.keyword?(value) or (is_map(value) and not is_struct(value))
 end

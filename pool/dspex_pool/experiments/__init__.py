@@ -1,0 +1,8 @@
+"""EXPERIMENTS: runs with their parameters, metrics over time, artifacts and lineage, side by side.
+
+    begin, log, attach, end ──► steps (pure) ──► shelf ──► store       a run's record and its journals
+    runs, points, artifact  ──► shelf ──► store
+
+`operations` has the methods with their parameters, and `methods` what each does; `records` says what is
+kept. `refusals` has the words for what cannot be.
+"""
