@@ -22,11 +22,12 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## install what is missing: .venv as constraints.txt says, Elixir, servers for tests
+setup: ## install what is missing: .venv as constraints.txt says, Elixir, servers and a browser for tests
 	@scripts/setup-python
 	@scripts/setup-elixir
 	@scripts/setup-faketime
 	@scripts/setup-servers
+	@scripts/setup-browser
 	@scripts/setup-code
 
 demo: setup ## the main job end to end, driven from Elixir
