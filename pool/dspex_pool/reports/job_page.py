@@ -1,0 +1,142 @@
+"""A job as a page: how it stands, the optimizer's history, what it spent, and its events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from . import document
+from .document import Choice, Column, Group, Plan, Rows, section
+from .evaluation_words import usage_of
+from .figures import count_text, number_of, score_text
+from .job_words import error_text, instructions_of, job_facts, job_scores, job_title
+from .markup import Markup, element
+from .plots import history
+from .shapes import Record, map_of, text_of
+from .trials import Trial, best_so_far, trials_of
+from .values import value_markup
+
+MAX_TRIALS: Final = 500
+
+
+class JobPage:
+    """Writes one, piece by piece; its rows are the events.
+
+    Args:
+        record: The job, with its result where there is one.
+    """
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._rows = Rows()
+
+    def begin(self) -> str:
+        """What stands before the events."""
+        return document.opening(f"Job {text_of(self._record.get('job'))}") + self._rows.begin()
+
+    def add(self, rows: Sequence[Record]) -> str:
+        """Some events."""
+        return self._rows.add(rows)
+
+    def end(self) -> str:
+        """All that is seen."""
+        record = self._record
+        return self._rows.end() + document.closing(
+            EVENTS,
+            _heading(record),
+            _error(record),
+            _scores(record),
+            _history(record),
+            _spent(record),
+            _result(record),
+            document.browser("Events", self._rows.what_is_missing, "Choose an event to see all of it."),
+            section("What was asked for", value_markup(record.get("request"))),
+            document.footer("Made by dspex report."),
+        )
+
+
+EVENTS: Final = Plan(
+    noun="events",
+    columns=[
+        Column(label="event", kind="number", at=("n",)),
+        Column(label="when", kind="text", at=("at",)),
+        Column(label="type", kind="text", at=("event", "type")),
+        Column(label="score", kind="number", at=("event", "score")),
+        Column(label="what", kind="preview", at=("event",)),
+    ],
+    choices=[Choice(label="Type", at=("event", "type"), none="none")],
+    details=[Group(title="Event", cells={"": ("event",)})],
+)
+
+
+def _heading(record: Record) -> Markup:
+    return element(
+        "header",
+        element("p", f"Job, {text_of(record.get('kind')) or 'of unknown kind'}", class_="kind"),
+        element("h1", job_title(record)),
+        element("p", note) if (note := text_of(record.get("note"))) else None,
+        document.facts(job_facts(record)),
+    )
+
+
+def _error(record: Record) -> Markup | None:
+    words = error_text(record)
+    return element("div", element("p", words), class_="verdict worse") if words else None
+
+
+def _scores(record: Record) -> Markup | None:
+    said = job_scores(record)
+    return section("Scores", document.tiles(said)) if said else None
+
+
+def _history(record: Record) -> Markup | None:
+    trials = trials_of(record)
+    if not trials:
+        return None
+    best = best_so_far(trials)
+    rows = [
+        (trial.name, score_text(trial.score), score_text(best[n]), candidate(trial))
+        for n, trial in enumerate(trials[:MAX_TRIALS])
+    ]
+    more = f"The table has the first {MAX_TRIALS} of {len(trials):,}." if len(trials) > MAX_TRIALS else None
+    return section(
+        "History",
+        element("div", history("Scores of trials", [trial.score for trial in trials], best), class_="scroll"),
+        element("p", "Dots: the score of each trial. Line: the best until then.", class_="dim"),
+        document.table(("trial", "score", "best so far", "candidate"), rows, numbers=(1, 2)),
+        element("p", more, class_="dim") if more else None,
+    )
+
+
+def candidate(trial: Trial) -> Markup | str:
+    """What was tried, folded up."""
+    if not trial.facts:
+        return ""
+    return element("details", element("summary", trial.summary), value_markup(trial.facts))
+
+
+def _spent(record: Record) -> Markup | None:
+    spent = map_of(record.get("spent")) or map_of(map_of(record.get("result")).get("usage"))
+    said = usage_of(spent, None)
+    budget = {f"budget, {name}": text_of(value) for name, value in map_of(record.get("budget")).items()}
+    whole = {**said, **budget}
+    return section("Cost", document.tiles(whole)) if any(whole.values()) else None
+
+
+def _result(record: Record) -> Markup | None:
+    result = map_of(record.get("result"))
+    state = map_of(map_of(result.get("program")).get("state"))
+    instructions = instructions_of(state)
+    replay = map_of(result.get("replay"))
+    said = document.facts({name: count_text(number_of(value)) for name, value in replay.items()})
+    if not instructions and not replay:
+        return None
+    return section(
+        "Result",
+        *[
+            element("section", element("h3", name), value_markup(text), class_="candidate")
+            for name, text in instructions.items()
+        ],
+        element("p", "Answers that its attempts had of each other:", class_="dim") if replay else None,
+        said if replay else None,
+    )
