@@ -9,12 +9,11 @@ from dspex_protocol import Envelope, Meta, error, invalid_argument
 from dspex_protocol.limits import MAX_CALLBACK_DEPTH, MAX_ENVELOPE_BYTES, MAX_ID, MAX_META_ENTRIES
 
 from . import endings, metadata
-from .batch_payload import METHOD as BATCH_RUN
 from .calls import Call, Caller
 from .lanes import Lane
 from .library.library import Library
 from .library.names import reference_of
-from .operations import ADMITTED, HOP_METHODS, OWN_METHODS, with_own_methods
+from .operations import ADMITTED, HOP_METHODS, OWN_METHODS, SPREAD, with_own_methods
 from .stored_calls import check_session
 from .stored_operations import STORED_METHODS
 from .tenants import Tenants
@@ -66,7 +65,7 @@ class Admission:
         tenant = call.meta.get("tenant") or caller.tenant
         call.tenant = self._tenants.of(str(tenant), now_s)
         call.conclude = self.conclusions.get(method)
-        if method == BATCH_RUN and call.meta.get("lane") is None:
+        if method in SPREAD and call.meta.get("lane") is None:
             call.lane = Lane.BATCH
         return call
 

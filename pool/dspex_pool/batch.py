@@ -45,7 +45,7 @@ class Batch:
         rows: How many it has.
         parallelism: Rows that may run at once.
         max_errors: After so many failed rows no more are begun; None: all are.
-        keeps: Entries are kept for the answer; else they go out one by one.
+        keeps: Entries are kept for the answer; else they go out one by one, or nobody wants them.
         begun: Rows below this index have been begun.
         running: Those that run.
         again: Those that are to be begun once more, before all others.
@@ -88,8 +88,8 @@ class Batch:
         return not self.running and (self.has_stopped or not self.left) and (self.keeps or not self.entries)
 
 
-def next_row(batch: Batch, now_s: float) -> int | None:
-    """The row to be begun now, if any.
+def next_row(batch: Batch, now_s: float, at_hand: int) -> int | None:
+    """The row to be begun now, if any; of those below `at_hand`.
 
     Outcomes that wait to be sent count as rows that run: whoever does not read them stops the batch.
     """
@@ -100,7 +100,7 @@ def next_row(batch: Batch, now_s: float) -> int | None:
         return None
     if batch.again:
         return batch.again[0]
-    return batch.begun if batch.begun < batch.rows else None
+    return batch.begun if batch.begun < min(at_hand, batch.rows) else None
 
 
 def begin(batch: Batch, row: int) -> None:
@@ -133,22 +133,23 @@ def put_back(batch: Batch, row: int, failure: DSPexError, now_s: float) -> None:
     batch.paused_until_s = max(batch.paused_until_s, now_s + pause_s)
 
 
-def settle(batch: Batch, row: int, entry: bytes, meta: Meta, *, is_done: bool) -> None:
+def settle(batch: Batch, row: int, entry: bytes | None, meta: Meta, *, is_done: bool) -> None:
     """A row has its outcome.
 
     Args:
         batch: Its batch.
         row: Its index; it has been running.
-        entry: What is to be sent of it.
+        entry: What is to be sent of it; None for nothing.
         meta: Of the reply, for the usage.
         is_done: It has a prediction, and no error.
     """
     batch.running.remove(row)
     batch.done += is_done
     batch.failed += not is_done
-    batch.entries[row] = entry
-    batch.entry_bytes += len(entry)
     batch.usage.add(meta)
+    if entry is not None:
+        batch.entries[row] = entry
+        batch.entry_bytes += len(entry)
 
 
 def take_entry(batch: Batch) -> bytes | None:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
-from dspex_protocol import WireError, decode_value, encode_value, invalid_argument
-from dspex_protocol.limits import MAX_DEADLINE_MS
-from dspex_protocol.records import Doc, Length, Range, read
-from dspex_protocol.slices import cut_array, cut_map, is_array, is_map, join_map
+from dspex_protocol import (
+    DSPexError,
+    WireError,
+    decode_value,
+    encode_failure,
+    encode_value,
+    invalid_argument,
+)
+from dspex_protocol.records import Doc, Length, read
+from dspex_protocol.slices import cut_array, cut_map, is_array, is_map, join_array, join_map
+
+from . import batch as rules
+from .batch_plan import MAX_ROWS, OWN, MaxErrors, Parallelism, Reply, RowDeadline, Settings, Settled
+
+if TYPE_CHECKING:
+    from .batch import Batch
+    from .batch_rows import Row
 
 METHOD: Final = "batch.run"
-MAX_ROWS: Final = 100_000
-"""Rows of one batch. What they may hold in all, the frame's limit says."""
-
-MAX_PARALLELISM: Final = 1024
-DEFAULT_PARALLELISM: Final = 256
-"""At most, where the call does not say: beyond that it is memory that is spent, not time that is saved."""
+PREDICT: Final = "program.predict"
+ENTRY_BYTES: Final = 64
+"""An outcome becomes so much longer at most, where it is sent as an entry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,47 +35,71 @@ class RunBatch:
     """A program over many inputs; whatever else is given goes to each prediction, as in `program.predict`."""
 
     inputs: Annotated[list[dict[str, object]], Length(0, MAX_ROWS), Doc("the inputs of each row")]
-    parallelism: (
-        Annotated[int, Range(1, MAX_PARALLELISM), Doc("rows at once; default: the workers' places")] | None
-    ) = None
-    max_errors: Annotated[int, Range(1), Doc("begin no more rows after so many have failed")] | None = None
-    row_deadline_ms: (
-        Annotated[int, Range(1, MAX_DEADLINE_MS), Doc("time of one row, from when it is begun")] | None
-    ) = None
+    parallelism: Parallelism | None = None
+    max_errors: MaxErrors | None = None
+    row_deadline_ms: RowDeadline | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What `RunBatch` says besides the rows."""
+class InputsPlan:
+    """A program over inputs that came with the call; `batch_plan.Plan`.
 
-    parallelism: Annotated[int, Range(1, MAX_PARALLELISM)] | None = None
-    max_errors: Annotated[int, Range(1)] | None = None
-    row_deadline_ms: Annotated[int, Range(1, MAX_DEADLINE_MS)] | None = None
-
-
-OWN: Final = ("parallelism", "max_errors", "row_deadline_ms")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A batch as it was asked for.
-
-    Attributes:
+    Args:
         inputs: Of each row, encoded.
         shared: What each row's payload has besides, encoded.
         settings: How to run them.
     """
 
-    inputs: list[bytes]
-    shared: dict[str, bytes]
-    settings: Settings
+    method = PREDICT
+    keeps = True
+
+    def __init__(self, inputs: list[bytes], shared: Mapping[str, bytes], settings: Settings) -> None:
+        self.settings = settings
+        self._inputs = inputs
+        self._shared = shared
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return len(self._inputs)
+
+    @property
+    def at_hand(self) -> int:
+        """All of them are."""
+        return len(self._inputs)
+
+    def begin(self, go_on: Callable[[], None], fail: Callable[[DSPexError], None]) -> None:
+        """Nothing is to be fetched."""
 
     def payload_of(self, row: int) -> bytes:
         """What a worker gets."""
-        return join_map({**self.shared, "inputs": self.inputs[row]})
+        return join_map({**self._shared, "inputs": self._inputs[row]})
+
+    def entry_bytes(self, row: int) -> int:
+        """Its index, and the key."""
+        return ENTRY_BYTES
+
+    def keep(self, row: Row, failure: DSPexError | None, settled: Settled) -> None:
+        """The prediction or the error, as it came."""
+        if failure is None:
+            settled(entry_of(row.index, "prediction", row.payload), True)
+        else:
+            settled(
+                entry_of(row.index, "error", encode_failure(rules.of_row(failure, row.index))),
+                False,
+            )
+
+    def end(self, batch: Batch, reply: Reply) -> None:
+        """How it went, and all entries where they were kept."""
+        said = {key: encode_value(value) for key, value in rules.summary(batch).items()}
+        if batch.keeps:
+            said["results"] = join_array(rules.kept_entries(batch))
+        reply(join_map(said), rules.usage_of(batch))
+
+    def left(self) -> None:
+        """Nothing is to be let go."""
 
 
-def read_plan(payload: bytes) -> Plan:
+def read_plan(payload: bytes) -> InputsPlan:
     """Take the payload of a `batch.run` apart.
 
     Raises:
@@ -73,22 +108,40 @@ def read_plan(payload: bytes) -> Plan:
     if not is_map(payload):
         raise invalid_argument("payload", "a map", decode_value(payload))
     shared = cut_map(payload)
-    inputs = _rows_of(shared)
-    settings = read(Settings, {key: decode_value(shared.pop(key)) for key in OWN if key in shared})
-    return Plan(inputs=inputs, shared=shared, settings=settings)
+    inputs = rows_in(shared, "inputs", "a map of input field and value")
+    return InputsPlan(inputs, shared, take_settings(shared))
 
 
-def _rows_of(entries: dict[str, bytes]) -> list[bytes]:
-    given = entries.pop("inputs", None)
+def take_settings(entries: dict[str, bytes]) -> Settings:
+    """What says how rows are run; it is taken out.
+
+    Raises:
+        DSPexError: `invalid_argument` naming the field.
+    """
+    return read(Settings, {key: decode_value(entries.pop(key)) for key in OWN if key in entries})
+
+
+def rows_in(entries: dict[str, bytes], name: str, row: str) -> list[bytes]:
+    """The rows that came under a name, encoded; they are taken out.
+
+    Args:
+        entries: Of the payload.
+        name: Where they stand.
+        row: What one of them is, in words.
+
+    Raises:
+        CallerError: `invalid_argument` naming the field.
+    """
+    given = entries.pop(name, None)
     expected = f"an array of at most {MAX_ROWS} maps"
     if given is None or not is_array(given):
-        raise invalid_argument("inputs", expected, None if given is None else _shown(given))
+        raise invalid_argument(name, expected, None if given is None else _shown(given))
     rows = cut_array(given)
     if len(rows) > MAX_ROWS:
-        raise invalid_argument("inputs", expected, f"{len(rows)} rows")
-    for index, row in enumerate(rows):
-        if not is_map(row):
-            raise invalid_argument(f"inputs[{index}]", "a map of input field and value", _shown(row))
+        raise invalid_argument(name, expected, f"{len(rows)} rows")
+    for index, one in enumerate(rows):
+        if not is_map(one):
+            raise invalid_argument(f"{name}[{index}]", row, _shown(one))
     return rows
 
 

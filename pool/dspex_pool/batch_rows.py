@@ -1,13 +1,13 @@
 """A ROW of a batch as a call: who makes it, and who hears of it.
 
-To workers and queues it is a `program.predict` as any other. Its outcome goes to the batch; what it
-asks of the host goes to the client, as of the client's own call, which is the batch.
+To workers and queues it is a call as any other, such as a `program.predict`. Its outcome goes to the
+batch; what it asks of the host goes to the client, as of the client's own call, which is the batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from dspex_protocol import CALL, CANCEL, CREDIT, REPLY, Meta, decode_envelope, encode
 from dspex_protocol.frame import HEADER_BYTES
@@ -18,10 +18,6 @@ from .errands import NOT_FOR_WORKERS
 if TYPE_CHECKING:
     from .worker import Callback
 
-PREDICT: Final = "program.predict"
-ENTRY_BYTES: Final = 64
-"""An outcome becomes so much longer at most, where it is sent as an entry."""
-
 
 class Row:
     """The caller of one row.
@@ -30,7 +26,9 @@ class Row:
         outer: The client's call.
         host: The client.
         index: Which row.
+        method: What the worker is asked.
         payload: For the worker.
+        entry_bytes: How much longer its entry may be than the worker's answer.
         now_s: The time.
         deadline_s: When its time is over; that of the batch at the latest.
         ended: Is called when it has had its outcome.
@@ -47,8 +45,10 @@ class Row:
         outer: Call,
         host: Caller,
         index: int,
+        method: str,
         payload: bytes,
         *,
+        entry_bytes: int,
         now_s: float,
         deadline_s: float,
         ended: Callable[[Row], None],
@@ -56,7 +56,7 @@ class Row:
         self.link: Outlet = self
         self.calls: dict[int, Call] = {}
         self.callbacks: dict[int, Callback] = host.callbacks
-        self.max_frame_bytes = max(0, host.max_frame_bytes - ENTRY_BYTES)
+        self.max_frame_bytes = max(0, host.max_frame_bytes - entry_bytes)
         self.tenant = host.tenant
         self.index = index
         self.kind = 0
@@ -67,7 +67,7 @@ class Row:
         self._ended = ended
         meta: Meta = {key: value for key, value in outer.meta.items() if key not in NOT_FOR_WORKERS}
         meta["deadline_ms"] = max(1, int((deadline_s - now_s) * 1000))
-        self.call = call = Call(self, 1, PREDICT, meta, payload, now_s)
+        self.call = call = Call(self, 1, method, meta, payload, now_s)
         call.is_errand = True
         call.deadline_s = deadline_s
         call.priority, call.lane = outer.priority, outer.lane
@@ -81,7 +81,7 @@ class Row:
 
     @property
     def is_done(self) -> bool:
-        """Whether it has a prediction."""
+        """Whether a worker has answered."""
         return self.kind == REPLY
 
     def next_callback_id(self) -> int:

@@ -1,32 +1,23 @@
-"""BATCHES: `batch.run`, which the supervisor spreads over the workers row by row.
+"""BATCHES: calls that the supervisor spreads over the workers row by row: `batch.run`, `evaluation.run`.
 
 The client's call stays here and takes no place; each row is a call of its own, in the lane `batch`
 unless the client named another, that waits, runs, is repeated and is given up as calls are. What
-follows from what is `batch.py`'s to say; here it is done.
+rows there are and what becomes of their outcomes is a `batch_plan.Plan`'s business; what follows from
+what is `batch.py`'s to say; here it is done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from dspex_protocol import (
-    ITEM,
-    DSPexError,
-    decode_failure,
-    encode,
-    encode_failure,
-    encode_value,
-    error,
-)
-from dspex_protocol.slices import join_array, join_map
+from dspex_protocol import ITEM, DSPexError, Meta, decode_failure, encode, error
 
 from . import batch as rules
 from . import endings
 from .batch import AfterRow, Batch
-from .batch_payload import DEFAULT_PARALLELISM, METHOD, Plan, entry_of, read_plan
+from .batch_plan import DEFAULT_PARALLELISM, Plan
 from .batch_rows import Row
-from .library.heavy import worked_out
 from .outcomes import Outcomes
 from .stored_calls import name_version
 
@@ -50,6 +41,10 @@ class Start(Protocol):
         ...
 
 
+Planner = Callable[["Call"], Coroutine[Any, Any, Plan]]
+"""Makes the plan of a call. Raises DSPexError where there is none."""
+
+
 class Running:
     """One batch under way.
 
@@ -59,6 +54,7 @@ class Running:
         plan: What was asked for.
         batch: How far it is.
         rows: The rows that run, by index.
+        is_ending: All is settled, and the answer is on its way.
     """
 
     def __init__(self, call: Call, host: Caller, plan: Plan, parallelism: int) -> None:
@@ -67,11 +63,14 @@ class Running:
         self.plan = plan
         self.rows: dict[int, Row] = {}
         self.is_going_on = False
+        self.is_ending = False
+        wants_items = bool(call.meta.get("credit"))  # not what came since: it was opened without
+        self.wants_entries = wants_items or plan.keeps
         self.batch = Batch(
-            rows=len(plan.inputs),
+            rows=plan.rows,
             parallelism=plan.settings.parallelism or parallelism,
             max_errors=plan.settings.max_errors,
-            keeps=not call.meta.get("credit"),  # not what came since: it was opened without
+            keeps=plan.keeps and not wants_items,
         )
 
     @property
@@ -94,7 +93,8 @@ class Batches:
 
     Args:
         places: How many places all workers have, for the default parallelism.
-        tasks: Where a large payload is taken apart.
+        tasks: Where plans are made.
+        planners: Who makes them, by method.
         outcomes: How calls end.
         clock: The time, in seconds.
         log: For operators.
@@ -109,6 +109,7 @@ class Batches:
         *,
         places: int,
         tasks: Tasks,
+        planners: Mapping[str, Planner],
         outcomes: Outcomes,
         clock: Callable[[], float],
         log: Log,
@@ -119,6 +120,7 @@ class Batches:
     ) -> None:
         self._parallelism = min(places, DEFAULT_PARALLELISM)
         self._tasks = tasks
+        self._planners = planners
         self._outcomes = outcomes
         self._clock = clock
         self._log = log
@@ -144,7 +146,7 @@ class Batches:
 
     async def _begin(self, call: Call) -> None:
         try:
-            plan = await worked_out(self._tasks.apart, len(call.payload), lambda: read_plan(call.payload))
+            plan = await self._planners[call.method](call)
         except DSPexError as refusal:
             if call.caller is not None:
                 self._give_up(call, refusal)
@@ -152,10 +154,13 @@ class Batches:
             # Here a task ends: without a word of it the call would stay open until its deadline.
             self._log.error("batch_failed", reason=type(fault).__name__)
             if call.caller is not None:
-                self._give_up(call, error("internal", f"{METHOD} failed: {type(fault).__name__}"))
+                self._give_up(call, error("internal", f"{call.method} failed: {type(fault).__name__}"))
         else:
-            if call.caller is not None:  # else it has ended meanwhile
+            if call.caller is None:  # it has ended meanwhile
+                plan.left()
+            else:
                 self._open[call] = running = Running(call, call.caller, plan, self._parallelism)
+                plan.begin(lambda: self._wake(running), lambda failure: self._break_off(running, failure))
                 self._go_on(running)
         self._flush()
 
@@ -165,6 +170,7 @@ class Batches:
         if running is not None:
             for row in list(running.rows.values()):
                 self._give_up(row.call, endings.cancelled(row.call, "asked"))
+            running.plan.left()
 
     def rung_of(self, call: Call) -> str:
         """How far the server goes where a batch, or what else is in no worker, is cancelled."""
@@ -178,6 +184,16 @@ class Batches:
 
     # Its rows
 
+    def _wake(self, running: Running) -> None:
+        """Its plan has something new."""
+        self._go_on(running)
+        self._flush()
+
+    def _break_off(self, running: Running, failure: DSPexError) -> None:
+        if running.is_open:
+            self._give_up(running.call, failure)
+            self._flush()
+
     def _go_on(self, running: Running) -> None:
         """Begin as many rows as may run now, and end the batch where there is nothing more to come."""
         if running.is_going_on or not running.is_open:
@@ -185,14 +201,15 @@ class Batches:
         running.is_going_on = True
         try:
             while running.is_open and not running.host.is_clogged:
-                row = rules.next_row(running.batch, self._clock())
+                row = rules.next_row(running.batch, self._clock(), running.plan.at_hand)
                 if row is None:
                     break
                 self._begin_row(running, row)
         finally:
             running.is_going_on = False
-        if running.is_open and running.batch.is_over:
-            self._end(running)
+        if running.is_open and running.batch.is_over and not running.is_ending:
+            running.is_ending = True
+            running.plan.end(running.batch, lambda payload, meta: self._reply(running, payload, meta))
 
     def _begin_row(self, running: Running, index: int) -> None:
         now_s, outer = self._clock(), running.call
@@ -202,7 +219,9 @@ class Batches:
             outer,
             running.host,
             index,
+            running.plan.method,
             running.plan.payload_of(index),
+            entry_bytes=running.plan.entry_bytes(index),
             now_s=now_s,
             deadline_s=deadline_s,
             ended=lambda row: self._row_ended(running, row),
@@ -222,7 +241,7 @@ class Batches:
         if not running.is_open:
             return
         if row.is_done:
-            self._settle(running, row, "prediction", row.payload)
+            self._keep(running, row, None)
         else:
             self._failed(running, row, decode_failure(row.payload))
         self._go_on(running)
@@ -235,11 +254,17 @@ class Batches:
             case AfterRow.END:
                 self._give_up(running.call, failure)
             case AfterRow.KEEP:
-                self._settle(running, row, "error", encode_failure(rules.of_row(failure, row.index)))
+                self._keep(running, row, failure)
 
-    def _settle(self, running: Running, row: Row, key: str, payload: bytes) -> None:
-        entry = entry_of(row.index, key, payload)
-        rules.settle(running.batch, row.index, entry, row.meta, is_done=row.is_done)
+    def _keep(self, running: Running, row: Row, failure: DSPexError | None) -> None:
+        running.plan.keep(row, failure, lambda entry, is_done: self._settle(running, row, entry, is_done))
+
+    def _settle(self, running: Running, row: Row, entry: bytes | None, is_done: bool) -> None:
+        if not running.is_open:
+            return
+        if not running.wants_entries:
+            entry = None
+        rules.settle(running.batch, row.index, entry, row.meta, is_done=is_done)
         self._send_entries(running)
         size, limit = running.batch.entry_bytes + ANSWER_BYTES, running.host.max_frame_bytes
         if running.batch.keeps and size > limit:  # why run the others, if nobody can be told
@@ -255,12 +280,9 @@ class Batches:
             call.credit -= 1
             call.committed = True
 
-    def _end(self, running: Running) -> None:
-        batch = running.batch
-        said = {key: encode_value(value) for key, value in rules.summary(batch).items()}
-        if batch.keeps:
-            said["results"] = join_array(rules.kept_entries(batch))
-        self._outcomes.reply_encoded(running.call, join_map(said), rules.usage_of(batch))
+    def _reply(self, running: Running, payload: bytes, meta: Meta) -> None:
+        if running.is_open:
+            self._outcomes.reply_encoded(running.call, payload, meta)
 
     # What lets it go on
 
@@ -284,9 +306,10 @@ class Batches:
 
 def _late(running: Running) -> DSPexError:
     batch = running.batch
+    left = f"{batch.left} of {batch.rows} rows had no outcome"
     return error(
         "deadline",
-        f"{METHOD} was not done when its time was over; {batch.left} of {batch.rows} rows had no outcome",
+        f"{running.call.method} was not done when its time was over; {left}",
         maybe_executed=running.call.committed,
         details={
             "where": "worker" if running.rows else "queue",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, cast
 
@@ -74,8 +73,14 @@ OWN_METHODS: Final = {
     **STORED_METHODS,
 }
 
-ADMITTED: Final = frozenset((BATCH_RUN, *STORED_METHODS))
+SPREAD: Final = frozenset((BATCH_RUN,))
+"""Those of them that are spread over the workers row by row; `batches` runs them."""
+
+ADMITTED: Final = SPREAD | STORED_METHODS.keys()
 """Those of them that are calls with a life: they wait, end by time, and are cancelled."""
+
+OF_ROWS: Final = {BATCH_RUN: "program.predict"}
+"""What a worker is asked about each row of those."""
 
 HOP_METHODS: Final = frozenset(
     (
@@ -110,17 +115,18 @@ def with_own_methods(meta: Meta, described: bytes) -> bytes:
                 for name, method in OWN_METHODS.items()
             }
             whole = cast("dict[str, dict[str, object]]", description)
-            own[BATCH_RUN]["parameters"] = _with_those_of_predict(own, whole["methods"])
+            for method, of_row in OF_ROWS.items():
+                own[method]["parameters"] = _with_those_of_row(own[method], whole["methods"].get(of_row))
             shown = {name: row for name, row in whole["methods"].items() if name not in HOP_METHODS}
             return encode_value({**whole, "methods": dict(sorted({**own, **shown}.items()))})
         case _:
             return described
 
 
-def _with_those_of_predict(own: Mapping[str, object], workers: Mapping[str, object]) -> object:
-    """What a batch takes besides its own goes to each prediction."""
-    of_batch, of_predict = _parameters(own.get(BATCH_RUN)), _parameters(workers.get("program.predict"))
-    return of_batch | {name: row for name, row in of_predict.items() if name not in of_batch}
+def _with_those_of_row(own: object, of_row: object) -> object:
+    """What such a call takes besides its own goes to each row."""
+    ours = _parameters(own)
+    return ours | {name: row for name, row in _parameters(of_row).items() if name not in ours}
 
 
 def _parameters(row: object) -> dict[str, object]:

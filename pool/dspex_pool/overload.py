@@ -13,12 +13,12 @@ from typing import Final
 from dspex_protocol import DSPexError, error
 
 from . import endings
-from .batch_payload import METHOD as BATCH_RUN
 from .batches import Batches
 from .calls import Call, Caller
 from .config import Config
 from .dispatch import retry_after_ms
 from .lanes import Lane
+from .operations import SPREAD
 from .outcomes import Outcomes
 from .placing import Placing
 from .stored_calls import StoredCalls
@@ -72,7 +72,7 @@ class Overload:
             self._check_controls(caller)
         elif call.method in STORED_METHODS:
             self._check_bytes(call, now_s)  # it takes no place itself; what is done for it may
-        elif call.method == BATCH_RUN:
+        elif call.method in SPREAD:
             self._check_batch(call, now_s)
         elif not call.depth:
             self.check_place(call, now_s)

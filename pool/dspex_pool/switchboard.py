@@ -38,6 +38,8 @@ from dspex_protocol.states import CallEvent, CallState, move
 from . import callbacks, endings
 from .admission import Admission
 from .batch_payload import METHOD as BATCH_RUN
+from .batch_payload import read_plan
+from .batch_plan import Plan
 from .batches import Batches, BatchPause
 from .calls import Call, Caller, WorkerDeath
 from .config import Config
@@ -45,8 +47,10 @@ from .deadlines import DeadlineWheel
 from .deaths import ALONE, AfterDeath, after_death, count_suspects, is_suspect
 from .fetching import StaleCheck
 from .history import History
+from .library.heavy import worked_out
 from .library.library import Library
 from .lifecycle import WorkerEvent
+from .operations import SPREAD
 from .outcomes import Outcomes
 from .overload import Overload
 from .placing import Placing, PoolLoad
@@ -124,6 +128,7 @@ class Switchboard:
         self._clock = clock
         self._wake_at = wake_at
         self._dirty = dirty
+        self._apart = stored.tasks.apart
         self._log = log
         self._wheel: DeadlineWheel[object] = DeadlineWheel()
         self.library = Library(
@@ -156,6 +161,9 @@ class Switchboard:
         self.batches = Batches(
             places=config.workers * config.calls_per_worker,
             tasks=stored.tasks,
+            planners={
+                BATCH_RUN: self._plan_batch,
+            },
             outcomes=self.outcomes,
             clock=clock,
             log=log,
@@ -191,10 +199,13 @@ class Switchboard:
     def _begin(self, call: Call) -> None:
         """Run a call that has all that it needs."""
         assert call.caller is not None
-        if call.method == BATCH_RUN:
+        if call.method in SPREAD:
             self.batches.begin(call)
         else:
             self.placing.place(call, is_held=call.caller.is_clogged)
+
+    async def _plan_batch(self, call: Call) -> Plan:
+        return await worked_out(self._apart, len(call.payload), lambda: read_plan(call.payload))
 
     def _start_row(self, call: Call) -> None:
         """Run one row of a batch, as a client's call."""
@@ -231,7 +242,7 @@ class Switchboard:
         call.credit += count
         if call.worker is not None:
             call.worker.link.send(encode(CREDIT, call.worker_id, None, {"n": count}, NIL))
-        elif call.method == BATCH_RUN:
+        elif call.method in SPREAD:
             self.batches.add_credit(call)
 
     def client_gone(self, caller: Caller) -> None:
@@ -493,7 +504,7 @@ class Switchboard:
         # It may have ended just now, and who waits for it has not heard of it yet.
         if call.errand is not None and call.errand.caller is not None:
             self._give_up(call.errand, endings.cancelled(call.errand, "asked"))
-        if call.method == BATCH_RUN:
+        if call.method in SPREAD:
             self.batches.closed(call)
         self.stored.closed(call)
 

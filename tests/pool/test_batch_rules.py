@@ -27,7 +27,7 @@ NOW_S = 10.0
 def started(batch: Batch, count: int) -> Batch:
     """With so many rows under way."""
     for _ in range(count):
-        row = next_row(batch, NOW_S)
+        row = next_row(batch, NOW_S, batch.rows)
         assert row is not None
         begin(batch, row)
     return batch
@@ -36,18 +36,18 @@ def started(batch: Batch, count: int) -> Batch:
 def test_as_many_rows_run_as_may() -> None:
     """And the next one when one of them has ended."""
     batch = started(Batch(rows=3, parallelism=2, keeps=True), 2)
-    assert next_row(batch, NOW_S) is None
+    assert next_row(batch, NOW_S, batch.rows) is None
     settle(batch, 0, b"", {}, is_done=True)
-    assert 2 == next_row(batch, NOW_S)
+    assert 2 == next_row(batch, NOW_S, batch.rows)
 
 
 def test_outcomes_that_are_not_read_count_as_rows_that_run() -> None:
     """Else a client that reads nothing would fill the memory."""
     batch = started(Batch(rows=9, parallelism=2), 2)
     settle(batch, 1, b"b", {}, is_done=True)
-    assert next_row(batch, NOW_S) is None
+    assert next_row(batch, NOW_S, batch.rows) is None
     assert b"b" == take_entry(batch)
-    assert 2 == next_row(batch, NOW_S)
+    assert 2 == next_row(batch, NOW_S, batch.rows)
 
 
 def test_it_is_over_when_nothing_is_left_to_send() -> None:
@@ -61,18 +61,18 @@ def test_a_row_that_found_no_room_goes_first_after_the_pause() -> None:
     """Nothing of it is lost."""
     batch = started(Batch(rows=3, parallelism=1, keeps=True), 1)
     put_back(batch, 0, error("overloaded", "full", retry_after_ms=500), NOW_S)
-    assert next_row(batch, NOW_S + 0.4) is None
-    assert 0 == next_row(batch, NOW_S + 0.5)
+    assert next_row(batch, NOW_S + 0.4, batch.rows) is None
+    assert 0 == next_row(batch, NOW_S + 0.5, batch.rows)
     begin(batch, 0)
     settle(batch, 0, b"", {}, is_done=True)
-    assert 1 == next_row(batch, NOW_S + 0.5)
+    assert 1 == next_row(batch, NOW_S + 0.5, batch.rows)
 
 
 def test_no_row_is_begun_after_the_last_error_that_is_allowed() -> None:
     """Those that run may end."""
     batch = started(Batch(rows=9, parallelism=3, max_errors=1, keeps=True), 3)
     settle(batch, 1, b"", {}, is_done=False)
-    assert next_row(batch, NOW_S) is None
+    assert next_row(batch, NOW_S, batch.rows) is None
     settle(batch, 0, b"", {}, is_done=True)
     settle(batch, 2, b"", {}, is_done=True)
     assert batch.is_over
@@ -135,7 +135,7 @@ def test_each_row_has_one_outcome_whatever_happens(
     sent: list[bytes] = []
     now_s = NOW_S
     while not batch.is_over:
-        while (row := next_row(batch, now_s)) is not None:
+        while (row := next_row(batch, now_s, batch.rows)) is not None:
             begin(batch, row)
         assert len(batch.running) <= parallelism
         if batch.running:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from dspex_pool import batch as rules
-from dspex_pool import batch_payload, batches
+from dspex_pool import batch_payload
 from dspex_pool.batch import Batch
 from dspex_pool.batches import Batches, Running
 
@@ -51,7 +51,7 @@ def misname_row() -> list[Patch]:
     def wrong(row: int, *given: Any) -> bytes:
         return right(max(0, row - 1) if occasions.is_bad() else row, *given)
 
-    return [(batches, "entry_of", wrong)]
+    return [(batch_payload, "entry_of", wrong)]
 
 
 def swap_results() -> list[Patch]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TextIO, cast
 
-from dspex_pool.batch_payload import MAX_ROWS, METHOD
+from dspex_pool.batch_payload import METHOD
+from dspex_pool.batch_plan import MAX_ROWS
 from dspex_pool.cli.call import name_or_map, read_payload, server_flags
 from dspex_pool.cli.connecting import add_connect_option, read_address, report_no_server
 from dspex_pool.cli.exits import BAD_ARGUMENTS, CALL_FAILED, NO_SERVER, OK, exits_with_code
