@@ -23,6 +23,7 @@ from .adapters.classes import describe_adapters, read_adapter
 from .adapters.prompts import prompts_of
 from .code.operation import CHECK_CODE
 from .datasets.operation import READ_DATASET
+from .evaluation.operation import CHECK_EVALUATION, EVALUATE_ROW
 from .graphs.operation import DescribeGraph, describe_graph
 from .host_functions import HostFunctions
 from .jobs.kinds import describe_kinds
@@ -376,6 +377,8 @@ OPERATIONS: Final[dict[str, Operation]] = {
         READ_DATASET,
         RUN_JOB,
         CHECK_JOB,
+        CHECK_EVALUATION,
+        EVALUATE_ROW,
         *LM_OPERATIONS,
     )
 }

@@ -74,34 +74,91 @@ async def predict(worker: Worker, call: RunningCall, what: Predict) -> object:
     """Run a program; with credit, stream it."""
     if what.events is not None and not call.wants_items:
         raise invalid_argument("events", "none, since the call has no credit for items", what.events)
-    program = _program_of(worker, call, what)
+    program = program_of(worker, call, what.spec)
     turn = None if call.session is None else Turn(worker.sessions, call.session, program, call.id)
     given = what.inputs if turn is None else turn.with_history(what.inputs)
-    inputs = _inputs(program, given)
-    for function in program.template.functions:
-        worker.functions.require(function, "program")
-    running = program.for_one_call() if turn is None else turn.program
-    trace: list[Any] | None = [] if what.trace or program.template.wants_trace else None
-    settings = _settings(worker, running, what)
-    settings["trace"] = trace
-    keeper = _keeper(worker, running, what)
-    if keeper is not None:
-        call.kept = keeper
-        settings["callbacks"] = [keeper]
-    extras = {"config": check_config(what.config)} if what.config else {}
-    failpoints.passed("predict.begin")
-    with _code_of(worker, program) as code, counting(call.usage), dspy.context(**settings, **code):
-        prediction = await _run(worker, call, running, {**inputs, **extras}, what.events)
-    failpoints.passed("predict.done")
-    outputs = dict(prediction.items())
-    check_outputs(program.signature, outputs)
+    run = ProgramRun(worker, call, what, program, given, None if turn is None else turn.program)
+    prediction = await run.prediction()
     if turn is not None:
-        turn.end(inputs, outputs)
+        turn.end(run.inputs, dict(prediction.items()))
         call.ending = turn
-    more: dict[str, object] = {"trace": steps_of(running.module, trace or [])} if what.trace else {}
-    if what.history and keeper is not None:
-        more["requests"] = keeper.described()
-    return _with(to_wire(prediction), usage=call.usage.meta(), **more)
+    return _with(to_wire(prediction), usage=call.usage.meta(), **run.told())
+
+
+class ProgramRun:
+    """One run of a program within a call.
+
+    Args:
+        worker: Where.
+        call: The call.
+        what: What was asked for.
+        program: Which program; checked.
+        given: Its inputs, which are not `what.inputs` where more is known.
+        running: The program as it runs; by default as new.
+
+    Raises:
+        CallerError: `invalid_argument` naming an input; `unknown_function`, `unknown_lm`, …
+
+    Attributes:
+        inputs: As they are given to the module.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        call: RunningCall,
+        what: Predict,
+        program: LiveProgram,
+        given: dict[str, object],
+        running: LiveProgram | None = None,
+    ) -> None:
+        self.inputs = _inputs(program, given)
+        for function in program.template.functions:
+            worker.functions.require(function, "program")
+        self._worker = worker
+        self._call = call
+        self._what = what
+        self._program = program
+        self._running = program.for_one_call() if running is None else running
+        self._trace: list[Any] | None = [] if what.trace or program.template.wants_trace else None
+        self._settings = _settings(worker, self._running, what)
+        self._settings["trace"] = self._trace
+        self._keeper = _keeper(worker, self._running, what)
+        if self._keeper is not None:
+            call.kept = self._keeper
+            self._settings["callbacks"] = [self._keeper]
+
+    async def prediction(self) -> dspy.Prediction:
+        """Make it.
+
+        Raises:
+            DSPexError: `prediction_failed`, and whatever a program raises.
+        """
+        what, call = self._what, self._call
+        extras = {"config": check_config(what.config)} if what.config else {}
+        failpoints.passed("predict.begin")
+        with (
+            _code_of(self._worker, self._program) as code,
+            counting(call.usage),
+            dspy.context(**self._settings, **code),
+        ):
+            prediction = await _run(self._worker, call, self._running, {**self.inputs, **extras}, what.events)
+        failpoints.passed("predict.done")
+        check_outputs(self._program.signature, dict(prediction.items()))
+        return prediction
+
+    def told(self) -> dict[str, object]:
+        """What else was asked for, as far as it has come: `trace` and `requests`.
+
+        Raises:
+            DSPexError: `value_unencodable`.
+        """
+        more: dict[str, object] = {}
+        if self._what.trace:
+            more["trace"] = steps_of(self._running.module, self._trace or [])
+        if self._what.history and self._keeper is not None:
+            more["requests"] = self._keeper.described()
+        return more
 
 
 def _settings(worker: Worker, program: LiveProgram, what: Predict) -> dict[str, object]:
@@ -206,11 +263,16 @@ def _with(prediction: object, **more: object) -> object:
     return prediction
 
 
-def _program_of(worker: Worker, call: RunningCall, what: Predict) -> LiveProgram:
+def program_of(worker: Worker, call: RunningCall, spec: object) -> LiveProgram:
+    """The program that a call is about: the stored one that its meta names, or that of the spec.
+
+    Raises:
+        CallerError: `invalid_argument`, also where there are both or none of them.
+    """
     if call.program is not None:
-        if what.spec is not None:
-            raise invalid_argument("spec", "no spec, since meta names a stored program", what.spec)
+        if spec is not None:
+            raise invalid_argument("spec", "no spec, since meta names a stored program", spec)
         return call.program.live()
-    if what.spec is None:
+    if spec is None:
         raise invalid_argument("spec", "a spec, since meta names no stored program", None)
-    return worker.programs.one_shot(what.spec)
+    return worker.programs.one_shot(spec)

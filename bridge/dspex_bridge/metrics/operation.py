@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Annotated, Any, Final, TypeAlias
@@ -64,14 +64,30 @@ async def score_rows(worker: Worker, call: RunningCall, what: ScoreRows) -> obje
     if not metric.asks:
         outcomes = await _measured(metric, rows)
     else:
-        settings = {**_language_model(worker.lms, metric, what.lm), "disable_history": True, "trace": None}
+        settings = {**judges_lm(worker.lms, [metric], what.lm), "disable_history": True, "trace": None}
         with counting(call.usage), dspy.context(**settings):
             outcomes = await _asked(metric, rows, what)
-    return {**_summary(outcomes), "usage": call.usage.meta(), "results": [_told(one) for one in outcomes]}
+    return {
+        **_summary(outcomes),
+        "usage": call.usage.meta(),
+        "results": [told_outcome(one) for one in outcomes],
+    }
 
 
-def _language_model(lms: LanguageModels, metric: Metric, wanted: str | None) -> dict[str, Any]:
-    if not metric.asks_models or (wanted is None and DEFAULT_LM not in lms.configs):
+def judges_lm(lms: LanguageModels, metrics: Iterable[Metric], wanted: str | None) -> dict[str, Any]:
+    """DSPy's setting for metrics that ask a language model and name none.
+
+    Args:
+        lms: Those that are configured.
+        metrics: What is to be asked.
+        wanted: The one that the call names.
+
+    Raises:
+        CallerError: `unknown_lm`.
+    """
+    if not any(metric.asks_models for metric in metrics) or (
+        wanted is None and DEFAULT_LM not in lms.configs
+    ):
         return {}  # what needs one says so, row by row
     return {"lm": lms.get(wanted)}
 
@@ -129,7 +145,8 @@ def _summary(outcomes: Sequence[Outcome]) -> dict[str, object]:
     }
 
 
-def _told(outcome: Outcome) -> dict[str, object]:
+def told_outcome(outcome: Outcome) -> dict[str, object]:
+    """A row's score or its error, as a value of the wire."""
     return outcome.told() if isinstance(outcome, Score) else {"error": told_failure(outcome)}
 
 

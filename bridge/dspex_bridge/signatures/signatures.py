@@ -83,6 +83,11 @@ def check_inputs(
     return checked
 
 
+def required_inputs(signature: type[dspy.Signature]) -> Mapping[str, str]:
+    """The inputs that a call must give, and what each of them must be, in words."""
+    return _checks_of(signature).required
+
+
 def check_given(
     signature: type[dspy.Signature], inputs: dict[str, object], path: str = "inputs"
 ) -> dict[str, object]:
