@@ -150,8 +150,8 @@ def _adapters_lines() -> Iterator[str]:
 
 _NO_METRICS: Final[Mapping[str, str]] = {
     "normalize_text": "the option `normalize: dspy` of the metrics that compare texts",
-    "Evaluate": "not here yet: evaluations are to come with jobs",
-    "EvaluationResult": "not here yet: evaluations are to come with jobs",
+    "Evaluate": "`evaluation.run`, which spreads rows over the workers ([evaluation.md](evaluation.md))",
+    "EvaluationResult": "what `evaluation.run` answers, and `evaluation.rows`",
 }
 """Public names of `dspy.evaluate` that are no metrics, and where what they do is to be found."""
 

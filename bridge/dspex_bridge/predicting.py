@@ -161,6 +161,19 @@ class ProgramRun:
         return more
 
 
+def check_run(worker: Worker, program: LiveProgram, what: Predict) -> None:
+    """See that a program could run: its functions, language models and adapter are there.
+
+    Raises:
+        CallerError: `unknown_function`, `unknown_lm`, `invalid_argument`.
+        ProgramError: `lm_not_configured`.
+    """
+    for function in program.template.functions:
+        worker.functions.require(function, "program")
+    _settings(worker, program.for_one_call(), what)
+    check_config(what.config)
+
+
 def _settings(worker: Worker, program: LiveProgram, what: Predict) -> dict[str, object]:
     """DSPy's settings for this call."""
     settings: dict[str, object] = {

@@ -10,6 +10,8 @@ from dspex_protocol.records import Doc, Length, Range, describe
 
 from .batch_payload import METHOD as BATCH_RUN
 from .batch_payload import RunBatch
+from .evaluation.request import METHOD as EVALUATION_RUN
+from .evaluation.request import ROW_METHOD, RunEvaluation
 from .own_method import Nothing, OwnMethod
 from .stored_operations import STORED_METHODS
 
@@ -56,6 +58,10 @@ OWN_METHODS: Final = {
         parameters=RunBatch,
         doc="Runs a program over many inputs, spread over the workers; with credit an item for each row.",
     ),
+    EVALUATION_RUN: OwnMethod(
+        parameters=RunEvaluation,
+        doc="Runs a program on rows and scores each; with credit an item for each row. What comes is stored.",
+    ),
     "pool.recycle": OwnMethod(
         parameters=Recycle, doc="Replaces workers that serve; each goes when its successor is ready."
     ),
@@ -73,14 +79,17 @@ OWN_METHODS: Final = {
     **STORED_METHODS,
 }
 
-SPREAD: Final = frozenset((BATCH_RUN,))
+SPREAD: Final = frozenset((BATCH_RUN, EVALUATION_RUN))
 """Those of them that are spread over the workers row by row; `batches` runs them."""
 
 ADMITTED: Final = SPREAD | STORED_METHODS.keys()
 """Those of them that are calls with a life: they wait, end by time, and are cancelled."""
 
-OF_ROWS: Final = {BATCH_RUN: "program.predict"}
+OF_ROWS: Final = {BATCH_RUN: "program.predict", EVALUATION_RUN: ROW_METHOD}
 """What a worker is asked about each row of those."""
+
+NOT_GIVEN: Final = ("example",)
+"""What a row has and the whole has not."""
 
 HOP_METHODS: Final = frozenset(
     (
@@ -95,6 +104,8 @@ HOP_METHODS: Final = frozenset(
         "dataset.read",
         "job.run",
         "job.check",
+        "evaluation.check",
+        "evaluation.row",
         "session.load",
         "session.forget",
     )
@@ -126,7 +137,8 @@ def with_own_methods(meta: Meta, described: bytes) -> bytes:
 def _with_those_of_row(own: object, of_row: object) -> object:
     """What such a call takes besides its own goes to each row."""
     ours = _parameters(own)
-    return ours | {name: row for name, row in _parameters(of_row).items() if name not in ours}
+    theirs = {name: row for name, row in _parameters(of_row).items() if name not in NOT_GIVEN}
+    return ours | {name: row for name, row in theirs.items() if name not in ours}
 
 
 def _parameters(row: object) -> dict[str, object]:

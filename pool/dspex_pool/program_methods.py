@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar, cas
 from dspex_protocol import (
     DSPexError,
     Meta,
-    Pairs,
-    Tagged,
     decode_value,
     encode_value,
     invalid_argument,
@@ -28,7 +26,7 @@ from .library.pages import Wanted
 from .library.records import Lineage, Version, read_facts
 from .library.refusals import contended
 from .library.shelf import Held
-from .library.writes import Write
+from .library.writes import Write, in_order
 from .own_method import Nothing
 from .ports import Stored
 from .stored_operations import (
@@ -325,22 +323,8 @@ def write_of(call: Call) -> Write | None:
     if write_id is None:
         return None
     named = [call.method, *(call.meta.get(key) for key in ("program", "version", "tag", "session"))]
-    depends_on = encode_value([*named, _in_order(decode_value(call.payload))])
+    depends_on = encode_value([*named, in_order(decode_value(call.payload))])
     return Write(str(write_id), hashlib.sha256(depends_on).digest())
-
-
-def _in_order(value: object) -> object:
-    """A value with the keys of its maps sorted: on the wire their order means nothing."""
-    match value:
-        case Tagged():
-            return Tagged(value.tag, _in_order(value.value))
-        case list():
-            return [_in_order(item) for item in cast("list[object]", value)]
-        case dict() if not isinstance(value, Pairs):
-            members = cast("dict[str, object]", value)
-            return {key: _in_order(members[key]) for key in sorted(members)}
-        case _:
-            return value
 
 
 def document_of(program: str, content: bytes) -> Document:

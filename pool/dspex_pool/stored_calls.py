@@ -16,6 +16,7 @@ from dspex_protocol import DSPexError, Envelope, Meta, error, invalid_argument
 from .calls import Call
 from .datasets.methods import DatasetMethods
 from .errands import Errand
+from .evaluation.methods import EvaluationMethods
 from .experiments.methods import ExperimentMethods
 from .fetching import Fetching, StaleCheck
 from .handling import Handling
@@ -108,6 +109,7 @@ class StoredCalls:
             **SessionMethods(self.sessions, beginnings, library, stored, self._serving).handlers,
             **DatasetMethods(stored, self.ask_worker).handlers,
             **ExperimentMethods(stored).handlers,
+            **EvaluationMethods(stored).handlers,
         }
         assert self._handlers.keys() == STORED_METHODS.keys()
 
@@ -177,6 +179,13 @@ class StoredCalls:
     async def ask_worker(
         self, outer: Call, method: str, payload: bytes, record: Held | None = None, meta: Meta | None = None
     ) -> bytes:
+        """Have a worker do something for a call that is being handled; as `ask`."""
+        with self._handling.aside():
+            return await self.ask(outer, method, payload, record, meta)
+
+    async def ask(
+        self, outer: Call, method: str, payload: bytes, record: Held | None = None, meta: Meta | None = None
+    ) -> bytes:
         """Have a worker do something for a call that the supervisor answers itself.
 
         Args:
@@ -205,8 +214,7 @@ class StoredCalls:
         self._placing.place(errand.call, is_held=False)
         self._flush()
         try:
-            with self._handling.aside():
-                reply = await answer
+            reply = await answer
         finally:
             outer.errand = None
         _check_open(outer)  # else its client was told meanwhile that nothing has happened

@@ -1,4 +1,4 @@
-"""The methods about what is stored, with their parameters: programs and sessions; and those of datasets."""
+"""The methods about what is stored, with their parameters: programs and sessions; and all others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from dspex_protocol.records import Doc, Length, Range
 
 from .datasets.operations import DATASET_METHODS
+from .evaluation.operations import EVALUATION_METHODS
 from .experiments.operations import EXPERIMENT_METHODS
 from .own_method import PAGE, Limit, Note, Nothing, OwnMethod
 
@@ -174,4 +175,5 @@ STORED_METHODS: Final = {
     ),
     **DATASET_METHODS,
     **EXPERIMENT_METHODS,
+    **EVALUATION_METHODS,
 }

@@ -45,6 +45,8 @@ from .calls import Call, Caller, WorkerDeath
 from .config import Config
 from .deadlines import DeadlineWheel
 from .deaths import ALONE, AfterDeath, after_death, count_suspects, is_suspect
+from .evaluation.planner import Planner
+from .evaluation.request import METHOD as EVALUATION_RUN
 from .fetching import StaleCheck
 from .history import History
 from .library.heavy import worked_out
@@ -163,6 +165,7 @@ class Switchboard:
             tasks=stored.tasks,
             planners={
                 BATCH_RUN: self._plan_batch,
+                EVALUATION_RUN: Planner(stored, self.library, self.stored.ask).plan,
             },
             outcomes=self.outcomes,
             clock=clock,

@@ -78,6 +78,8 @@ CODES: Final[Mapping[str, CodeInfo]] = {
     ),
     "unknown_dataset": CodeInfo(_C, False, "No dataset of that id and version."),
     "unknown_experiment": CodeInfo(_C, False, "No experiment of that id, or no such run of it."),
+    "unknown_evaluation": CodeInfo(_C, False, "No evaluation of that id."),
+    "evaluation_exists": CodeInfo(_C, False, "An evaluation of that id was begun with another request."),
     "unknown_session": CodeInfo(_C, False, "No session of that id, or not at that turn."),
     "session_exists": CodeInfo(_C, False, "A session of that id is open already."),
     "unknown_lm": CodeInfo(_C, False, "No language model of that name is configured."),
@@ -95,6 +97,7 @@ CODES: Final[Mapping[str, CodeInfo]] = {
     "draining": CodeInfo(_S, True, "The server is shutting down."),
     "connection_lost": CodeInfo(_S, True, "The connection ended with the call still open."),
     "result_too_large": CodeInfo(_S, False, "The result does not fit the receiver's frame limit."),
+    "evaluation_taken": CodeInfo(_S, False, "Another run has gone on with that evaluation."),
     "session_busy": CodeInfo(_S, True, "Another server has the session; come back after retry_after_ms."),
     "program_damaged": CodeInfo(
         _S, False, "That version cannot be read any more; details name the newest sound one before it."

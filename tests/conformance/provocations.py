@@ -212,6 +212,42 @@ def _unknown_experiment(code: str) -> DSPexError | None:
     return failed(client.outcome(client.call("experiment.runs", {"experiment": "none"})))
 
 
+@provokes("unknown_evaluation")
+def _unknown_evaluation(code: str) -> DSPexError | None:
+    client = Room().add_client()
+    return failed(client.outcome(client.call("evaluation.get", {"evaluation": "none"})))
+
+
+@provokes("evaluation_exists")
+def _evaluation_exists(code: str) -> DSPexError | None:
+    room = Room()
+    client = room.add_client()
+    given = {"evaluation": "e", "spec": {}, "rows": [], "metrics": {"m": {}}}
+    client.call("evaluation.run", given)
+    room.workers[0].reply(room.workers[0].calls("evaluation.check")[0].id)
+    return failed(client.outcome(client.call("evaluation.run", {**given, "lm": "another"})))
+
+
+@provokes("evaluation_taken")
+def _evaluation_taken(code: str) -> DSPexError | None:
+    room = Room()
+    client, worker = room.add_client(), room.workers[0]
+    given = {"evaluation": "e", "spec": {}, "rows": [{}], "metrics": {"m": {}}}
+    first = client.call("evaluation.run", given)
+    worker.reply(worker.calls("evaluation.check")[0].id)
+    client.call("evaluation.run", given)
+    worker.reply(worker.calls("evaluation.check")[1].id)
+    said: dict[str, object] = {
+        "prediction": {},
+        "error": None,
+        "scores": {},
+        "metric_usage": {},
+        "worker_ms": 1.0,
+    }
+    worker.reply(worker.calls("evaluation.row")[0].id, said)
+    return failed(client.outcome(first))
+
+
 @provokes("program_exists")
 def _program_exists(code: str) -> DSPexError | None:
     room = Room()

@@ -19,7 +19,7 @@ DOCUMENTED: Final = {
         r"^\| `(\w+)` \| (yes|no) \|", (ROOT / "docs" / "errors.md").read_text(), re.MULTILINE
     )
 }
-MAYBE_EXECUTED: Final = {"worker_died", "poisoned"}
+MAYBE_EXECUTED: Final = {"worker_died", "poisoned", "evaluation_taken"}
 """Of what is provoked here, these had begun."""
 COMES_BACK: Final = {"overloaded", "boot_failed", "store_unavailable", "session_busy"}
 """They say when."""

@@ -22,7 +22,7 @@ from ..metrics.metric import Metric
 from ..metrics.operation import Outcome, judges_lm, told_outcome
 from ..metrics.rows import Row, row_of
 from ..metrics.scoring import PartFailed, Scoring, failure_of
-from ..predicting import Predict, ProgramRun, program_of
+from ..predicting import Predict, ProgramRun, check_run, program_of
 from ..programs.live import LiveProgram
 from ..refusals import refusal
 from ..rows import Operation, Worker
@@ -81,8 +81,7 @@ async def check_evaluation(worker: Worker, call: RunningCall, what: Evaluation) 
     metrics = _metrics(worker, what)
     judges_lm(worker.lms, metrics.values(), what.lm)
     program = program_of(worker, call, what.spec)
-    for function in program.template.functions:
-        worker.functions.require(function, "program")
+    check_run(worker, program, _prediction_of(what))
     if what.input_keys is not None:
         for name, expected in required_inputs(program.signature).items():
             if name not in what.input_keys:
@@ -133,16 +132,7 @@ class _Attempt:
         self._example = what.example
         self._keys = what.input_keys
         self._program = program
-        self._wanted = Predict(
-            inputs={},
-            lm=what.lm,
-            config=what.config,
-            adapter=what.adapter,
-            on_violation=what.on_violation,
-            retriever=what.retriever,
-            trace=what.trace,
-            history=True if what.requests else None,
-        )
+        self._wanted = _prediction_of(what)
         self._run: ProgramRun | None = None
 
     async def outcome(self) -> _Outcome:
@@ -178,6 +168,20 @@ class _Attempt:
             return {} if self._run is None else self._run.told()
         except DSPexError:
             return {}
+
+
+def _prediction_of(what: Evaluation) -> Predict:
+    """The prediction that a row is to have; its inputs are put in later."""
+    return Predict(
+        inputs={},
+        lm=what.lm,
+        config=what.config,
+        adapter=what.adapter,
+        on_violation=what.on_violation,
+        retriever=what.retriever,
+        trace=what.trace,
+        history=True if what.requests else None,
+    )
 
 
 def _is_of_row(failure: DSPexError) -> bool:

@@ -65,12 +65,15 @@ class Reader:
             raise unknown_version(dataset, number, head.newest)
         return head, records.read_version(dataset, number, record.body)
 
-    async def rows(self, version: Version, wanted: Sequence[int]) -> list[bytes]:
+    async def rows(
+        self, version: Version, wanted: Sequence[int], max_bytes: int = MAX_ANSWER_BYTES
+    ) -> list[bytes]:
         """Rows of a version, encoded: the first of those that are wanted, as many as an answer holds.
 
         Args:
             version: Which.
             wanted: Their numbers, from 0.
+            max_bytes: How much it holds, but for a single row that is longer.
 
         Raises:
             DSPexError: `store_damaged`; `unknown_dataset` when it was deleted meanwhile.
@@ -79,7 +82,7 @@ class Reader:
         ends = list(accumulate(part.rows for part in parts))
         taken: dict[int, list[bytes]] = {}
         rows: list[bytes] = []
-        left = MAX_ANSWER_BYTES
+        left = max_bytes
         for row in wanted:
             number = bisect_right(ends, row)
             if number not in taken:

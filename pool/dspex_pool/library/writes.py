@@ -7,10 +7,10 @@ whether that had happened or not.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from dspex_pool.store import Key, Put
-from dspex_protocol import encode_value
+from dspex_protocol import Pairs, Tagged, encode_value
 
 from .records import open_body
 from .refusals import write_damaged, write_id_reused, write_too_new
@@ -102,3 +102,17 @@ def _body_of(write: Write, operation: str, record: bytes) -> Body:
     if body.get("digest") != write.digest or body.get("operation") != operation:
         raise write_id_reused(write.id)
     return body
+
+
+def in_order(value: object) -> object:
+    """A value with the keys of its maps sorted: on the wire their order means nothing."""
+    match value:
+        case Tagged():
+            return Tagged(value.tag, in_order(value.value))
+        case list():
+            return [in_order(item) for item in cast("list[object]", value)]
+        case dict() if not isinstance(value, Pairs):
+            members = cast("dict[str, object]", value)
+            return {key: in_order(members[key]) for key in sorted(members)}
+        case _:
+            return value

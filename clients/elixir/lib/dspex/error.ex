@@ -28,6 +28,8 @@ defmodule DSPex.Error do
   | `:record_too_new` | a newer DSPex wrote it, and it is left as it is | |
   | `:unknown_experiment` | no experiment of that id, or no such run of it | `"run"`, where only that is not there |
   | `:unknown_dataset` | no dataset of that id and version | `"newest"`, where only the version is not there |
+  | `:unknown_evaluation`, `:evaluation_exists` | no evaluation of that id; it was begun with another request | |
+  | `:evaluation_taken` | another run has gone on with that evaluation | |
   | `:unknown_session`, `:session_exists` | it was closed, forgotten, or never was; the id is taken | |
   | `:session_busy` | another server has it: come back after `retry_after_ms` | |
   | `:store_unavailable` | the store gave no answer in time; `maybe_executed?` of a write that was on its way | |
@@ -49,10 +51,11 @@ defmodule DSPex.Error do
     value_bad_key value_bad_utf8 value_reserved_byte value_unknown_extension
     value_bad_extension value_unencodable)a
   @caller ~w(invalid_argument unknown_method unknown_program program_exists version_conflict
-    write_id_reused record_too_new unknown_dataset unknown_experiment unknown_session session_exists
+    write_id_reused record_too_new unknown_dataset unknown_evaluation evaluation_exists
+    unknown_experiment unknown_session session_exists
     unknown_lm unknown_function callback_too_deep not_permitted)a
   @service ~w(overloaded unavailable boot_failed worker_died poisoned deadline cancelled
-    draining connection_lost result_too_large session_busy program_damaged store_unavailable
+    draining connection_lost result_too_large evaluation_taken session_busy program_damaged store_unavailable
     store_full store_read_only store_refused store_rewound store_damaged budget_spent internal)a
   @program ~w(prediction_failed program_failed function_failed function_timeout
     metric_failed metric_timeout finetune_failed lm_not_configured lm_auth lm_rate_limited
