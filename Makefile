@@ -14,6 +14,8 @@ export DSPEX_COMMAND ?= $(CURDIR)/$(BIN)/dspex serve
 export DSPEX_STORE ?= memory
 # Elixir warns, and prints question marks, where the terminal's locale is not UTF-8.
 export ELIXIR_ERL_OPTIONS ?= +fnu
+# A server imports a thousand modules; where nobody keeps their bytecode each start compiles ours anew.
+export PYTHONDONTWRITEBYTECODE :=
 # pyright's newer releases are no concern of a pinned environment.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
@@ -40,8 +42,7 @@ check: setup check-python check-elixir ## all checks that run no test
 check-python:
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
-	$(BIN)/mypy .
-	$(BIN)/pyright
+	scripts/side-by-side "$(BIN)/mypy ." "$(BIN)/pyright"
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 
@@ -50,7 +51,7 @@ check-elixir:
 	cd clients/elixir && MIX_ENV=test mix compile --force --warnings-as-errors
 
 pytest:
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 exunit:
 	$(MIX) test --warnings-as-errors $(ARGS)
