@@ -7,6 +7,8 @@ SHELL := bash
 
 BIN := .venv/bin
 MIX := cd clients/elixir && mix
+# Tests that repeat something, often enough to take long.
+REPEATED := $(BIN)/pytest -o faulthandler_timeout=3600
 
 # What the Elixir client starts. Its own default is a `dspex` on the PATH.
 export DSPEX_COMMAND ?= $(CURDIR)/$(BIN)/dspex serve
@@ -73,12 +75,19 @@ sim: setup ## the supervisor in simulated worlds: make sim ARGS="--seeds 100000"
 
 chaos: setup ## faults under load, promises checked: make chaos ARGS="--minutes 5"
 	$(BIN)/python -m tests.chaos $(ARGS)
-	DSPEX_TEST_FORKED_CHILDREN=10000 DSPEX_TEST_ZYGOTE_KILLS=300 \
-		$(BIN)/pytest tests/bridge/worker/test_forking.py tests/end_to_end/test_kill_storms.py -k "forking or zygote"
-	DSPEX_TEST_HOST_KILLS=200 DSPEX_TEST_SUPERVISOR_KILLS=200 \
-		$(BIN)/pytest tests/end_to_end/test_nothing_left.py -k "python_host or killed_server"
-	DSPEX_TEST_NESTED_ROUNDS=1000 \
-		$(BIN)/pytest -o faulthandler_timeout=3600 tests/end_to_end/test_callbacks.py -k 64_chains
+	DSPEX_TEST_FORKED_CHILDREN=10000 DSPEX_TEST_KILLS=300 DSPEX_TEST_ZYGOTE_KILLS=300 DSPEX_TEST_REPLACEMENTS=50 \
+	DSPEX_TEST_RECYCLES=1000 DSPEX_TEST_LEAKING_CALLS=200 DSPEX_TEST_WRITES=2000 \
+		$(REPEATED) tests/bridge/worker/test_forking.py \
+		tests/end_to_end/test_{kill_storms,recycling,leftovers,standard_streams}.py
+	DSPEX_TEST_HOST_KILLS=200 DSPEX_TEST_BEAM_KILLS=50 DSPEX_TEST_SUPERVISOR_KILLS=200 DSPEX_TEST_GUARDIAN_KILLS=50 \
+		$(REPEATED) tests/end_to_end/test_nothing_left.py -k killed
+	DSPEX_TEST_PREDICTIONS=10000 DSPEX_TEST_PIPELINES=100 \
+		$(REPEATED) tests/end_to_end/test_differential.py tests/end_to_end/test_pipelines.py -k "prediction or by_hand"
+	DSPEX_TEST_SUPERVISOR_WRITE_KILLS=50 DSPEX_TEST_TURNS=50 DSPEX_TEST_WRITER_KILLS=500 \
+	DSPEX_TEST_ODD_CALLS=4000 DSPEX_TEST_GIVEN_UP=6000 DSPEX_TEST_CLOCK_STEPS=10 \
+		$(REPEATED) tests/store/test_writer_kills.py \
+		tests/end_to_end/test_{supervisor_kills,sessions,hostile_state,clock_steps}.py
+	DSPEX_TEST_NESTED_ROUNDS=1000 $(REPEATED) tests/end_to_end/test_callbacks.py -k 64_chains
 
 soak: setup ## whether anything grows with the calls, about ten minutes
 	$(BIN)/python -m tests.soak $(ARGS)

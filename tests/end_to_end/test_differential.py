@@ -14,7 +14,7 @@ from tests.support.servers import count, serving
 
 from dspex_pool.client import Client
 
-PREDICTIONS = count("predictions", 10_000)
+PREDICTIONS = count("predictions", 1_500)
 AT_ONCE = 200
 
 Call: TypeAlias = tuple[str, str, Mapping[str, object]]

@@ -134,7 +134,7 @@ async def test_odd_arguments(victim: Victim) -> None:
     """Each is taken or refused for what it is, never with a fault of ours or of the store's."""
     client = victim.client
     random, ends = Random(5), Counter[str]()
-    for _ in range(count("odd_calls", 4000) // 50):
+    for _ in range(count("odd_calls", 1500) // 50):
         calls = [odd_call(random) for _ in range(50)]
         outcomes = await asyncio.gather(
             *(code_of(client.call(method, payload, **meta)) for method, payload, meta in calls)
@@ -296,7 +296,7 @@ async def test_calls_that_are_given_up_leave_nothing(victim: Victim) -> None:
     client = victim.client
     random, ends = Random(3), Counter[str]()
     visitors = asyncio.gather(
-        *(come_and_go(victim.address, random, ends, count("given_up", 6000)) for _ in range(4))
+        *(come_and_go(victim.address, random, ends, count("given_up", 2000)) for _ in range(4))
     )
     while not visitors.done():
         await asyncio.sleep(0.4)

@@ -18,8 +18,8 @@ from tests.support.servers import PREDICT, count, has_ready, info, serving, wait
 from dspex_pool.client import Client
 from dspex_protocol import DSPexError
 
-KILLS = count("kills", 300)
-ZYGOTE_KILLS = count("zygote_kills", 40)
+KILLS = count("kills", 60)
+ZYGOTE_KILLS = count("zygote_kills", 9)
 CALLERS = 8
 QUESTIONS = [f"question {number}" for number in range(40)]
 
@@ -181,7 +181,7 @@ async def test_replacing_workers_leaks_no_descriptor(expected: list[object]) -> 
         await wait_for(client, lambda snapshot: snapshot["restarts"] == 1 and has_ready(2)(snapshot))
         supervisor = (await info(client))["pid"]
         before = holdings(supervisor)
-        for restarts in range(2, count("replacements", 50) + 2):
+        for restarts in range(2, count("replacements", 12) + 2):
             await kill_random_worker(client, random)
             await wait_for(client, lambda now, n=restarts: now["restarts"] == n and has_ready(2)(now))  # type: ignore[misc]
         assert before == holdings(supervisor)

@@ -13,7 +13,7 @@ from tests.support.survivors import alive_after
 
 from dspex_pool.client import Client
 
-LEAKING_CALLS = count("leaking_calls", 200)
+LEAKING_CALLS = count("leaking_calls", 60)
 MIB = 1 << 20
 
 pytestmark = pytest.mark.slow

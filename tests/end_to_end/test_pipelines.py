@@ -23,7 +23,7 @@ from dspex_protocol import DSPexError
 
 pytestmark = pytest.mark.slow
 
-QUESTIONS: Final = count("pipelines", 40)
+QUESTIONS: Final = count("pipelines", 12)
 SIGNATURE: Final = "question, k: int -> answer, title, sure: bool"
 SPEC: Final[dict[str, Any]] = {
     "module": "Pipeline",

@@ -11,7 +11,7 @@ from tests.support.servers import PREDICT, count, info, serving, wait_for
 from dspex_pool.client import Client
 from dspex_protocol import DSPexError
 
-RECYCLES = count("recycles", 300)
+RECYCLES = count("recycles", 60)
 CALLERS = 8
 
 

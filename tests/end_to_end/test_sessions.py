@@ -61,8 +61,8 @@ async def undisturbed(turns: int) -> list[object]:
 
 
 async def test_a_conversation_whose_worker_dies_after_each_turn_is_the_same() -> None:
-    """Fifty turns, each in another worker than the one before."""
-    turns = count("turns", 50)
+    """Each turn runs in another worker than the one before."""
+    turns = count("turns", 16)
     async with serving(limit_s=120) as client:
         await begin(client)
         for number in range(turns):
@@ -77,7 +77,7 @@ async def test_a_conversation_whose_worker_dies_after_each_turn_is_the_same() ->
 
 async def test_a_conversation_whose_workers_die_in_the_middle_is_the_same() -> None:
     """Whatever they were doing: a turn is made again from the one before, or was stored."""
-    turns = count("turns", 50) // 2
+    turns = count("turns", 16) // 2
     async with serving("--recycle-after-calls", "2", limit_s=120) as client:
         await begin(client)
         for number in range(turns):

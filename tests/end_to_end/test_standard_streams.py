@@ -9,7 +9,7 @@ from tests.support.servers import PREDICT, count, worker_pids
 
 from dspex_pool.client import Client
 
-WRITES = count("writes", 2000)
+WRITES = count("writes", 600)
 WAYS = ("print", "c", "child", "descriptor")
 
 

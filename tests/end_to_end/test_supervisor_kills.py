@@ -24,7 +24,7 @@ from dspex_protocol import DSPexError
 
 pytestmark = pytest.mark.slow
 
-KILLS = count("supervisor_write_kills", 12)
+KILLS = count("supervisor_write_kills", 4)
 WRITERS = 8
 NO_WORKERS = ("--zygote", "false", "--workers", "1", "--min-workers", "0")
 SPEC = {"module": "Predict", "signature": "question -> answer"}

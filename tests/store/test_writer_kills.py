@@ -129,7 +129,7 @@ async def retry_unknown(path: Path, round_: int, acknowledged: Counter[int], the
 @pytest.mark.slow
 def test_nothing_is_lost_torn_or_made_twice(killer: Killer, tmp_path: Path) -> None:
     """Whatever was acknowledged is there, each write is whole, and a repeat of one is made once."""
-    kills, moments = count("writer_kills", 60), random.Random(7)
+    kills, moments = count("writer_kills", 20), random.Random(7)
     acknowledged = made_unknown = 0
     begin_s, most_s = time.monotonic(), MOST_S
     for round_ in range(kills):

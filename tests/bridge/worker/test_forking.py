@@ -15,7 +15,7 @@ from tests.support.servers import count
 
 from dspex_pool.spawning import CHILD_ENVIRONMENT
 
-CHILDREN = count("forked_children", 500)
+CHILDREN = count("forked_children", 100)
 ROOT = Path(__file__).parents[3]
 HAS_NUMPY = importlib.util.find_spec("numpy") is not None
 
