@@ -6,7 +6,8 @@ import functools
 import json
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import Final, cast
+from types import MappingProxyType
+from typing import Final, TypeAlias, cast
 from xml.sax.saxutils import escape, quoteattr
 
 from .request import Format, OutputField, Style, format_of_schema, read_format
@@ -14,6 +15,9 @@ from .typenames import Schema
 from .values import maker, text
 
 _json: Final = json.JSONEncoder(ensure_ascii=False).encode
+
+
+Writer: TypeAlias = Callable[[Random], str]
 
 
 def write_answer(system: str, random: Random, response_schema: Schema | None = None) -> str:
@@ -29,13 +33,27 @@ def write_answer(system: str, random: Random, response_schema: Schema | None = N
     return _cached_writer(system)(random)
 
 
+def write_said(form: Format, random: Random, said: Mapping[str, object]) -> str:
+    """Answer a contract with some values given.
+
+    Args:
+        form: The contract.
+        random: Where the others come from.
+        said: Values by field.
+    """
+    return _writer(form, said)(random)
+
+
 @functools.lru_cache(maxsize=256)
-def _cached_writer(system: str) -> Callable[[Random], str]:
+def _cached_writer(system: str) -> Writer:
     return _writer(read_format(system))
 
 
-def _writer(form: Format) -> Callable[[Random], str]:
-    makers = [(field, maker(field.schema)) for field in form.fields]
+def _writer(form: Format, said: Mapping[str, object] = MappingProxyType({})) -> Writer:
+    makers = [
+        (field, _always(said[field.name]) if field.name in said else maker(field.schema))
+        for field in form.fields
+    ]
     match form.style:
         case Style.TEXT:
             return text
@@ -53,6 +71,10 @@ def _writer(form: Format) -> Callable[[Random], str]:
             )
         case Style.XML:
             return lambda random: "\n\n".join([_element(field, make(random)) for field, make in makers])
+
+
+def _always(value: object) -> Callable[[Random], object]:
+    return lambda random: value
 
 
 def _only_digits(field: OutputField) -> bool:

@@ -18,7 +18,9 @@ from typing import Annotated, Final
 
 from dspex_protocol.records import Doc, Range
 
-from .answer import write_answer
+from .answer import write_answer, write_said
+from .lesson import Lesson, Pupil
+from .request import format_of_schema, read_format
 from .typenames import Schema
 from .values import maker
 
@@ -48,6 +50,7 @@ class SimOptions:
     rate_limit_per_s: Annotated[float, Range(0.001), Doc("requests a second; nothing: no limit")] | None = (
         None
     )
+    lesson: Annotated[Lesson | None, Doc("what better prompts make it answer better")] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class SimModel:
         self._allowance = max(1.0, options.rate_limit_per_s or 0.0)
         self._counted_at = clock()
         self._seed = str(options.seed).encode()
+        self._pupil = None if options.lesson is None else Pupil(options.lesson, options.seed)
         self._lock = threading.Lock()
         self._is_fair = not options.latency_ms and not options.error_rate and options.rate_limit_per_s is None
 
@@ -139,8 +143,7 @@ class SimModel:
             call = _call(tools, random)
             written = json.dumps(call.args)
         else:
-            system = messages[0][1] if messages and messages[0][0] == "system" else ""
-            written = write_answer(system, random, response_schema)
+            written = self._written(messages, temperature, random, response_schema)
         pace = self.options.tokens_per_s
         return SimAnswer(
             "" if call is not None else written,
@@ -150,6 +153,21 @@ class SimModel:
             1 / pace if pace else 0.0,
             call,
         )
+
+    def _written(
+        self,
+        messages: Sequence[tuple[str, str]],
+        temperature: float | None,
+        random: Random,
+        schema: Schema | None,
+    ) -> str:
+        system = messages[0][1] if messages and messages[0][0] == "system" else ""
+        if self._pupil is None:
+            return write_answer(system, random, schema)
+        form = read_format(system) if schema is None else format_of_schema(schema)
+        if not form.fields:
+            return self._pupil.text(messages) or write_answer(system, random, schema)
+        return write_said(form, random, self._pupil.said(messages, temperature, form.fields))
 
     def weather(self) -> float:
         """How many seconds a request has to wait; may refuse it, as `answer` does."""

@@ -67,7 +67,7 @@ class Script:
             self.stopped.set()
 
 
-def sim(**options: int) -> AnsweringLM:
+def sim(**options: Any) -> AnsweringLM:
     """An offline LM."""
     return AnsweringLM("sim/x", SimSource(SimModel(SimOptions(**options))))
 

@@ -43,7 +43,7 @@ async def by_dspy(
     return items[-1], [item for item in items if isinstance(item, StreamResponse)]
 
 
-def sim(**options: int) -> AnsweringLM:
+def sim(**options: Any) -> AnsweringLM:
     """An offline model."""
     return AnsweringLM("sim/x", SimSource(SimModel(SimOptions(**options))))
 
