@@ -4,7 +4,8 @@ DSPy writes the system message and the reminder of the output format anew for ea
 though they depend on the signature alone: a third of the time of a prediction. These
 subclasses remember both; the messages stay the same to the letter (a test compares them).
 
-A signature is a class and is treated as immutable, as DSPy's own `with_…` methods do.
+A signature is a class and is treated as immutable, as DSPy's own `with_…` methods do; but for its
+instructions, which `InferRules` writes into it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from weakref import WeakKeyDictionary
 import dspy
 
 _ONLY_TEXT: Final = frozenset((str,))
-_Texts = WeakKeyDictionary[type[dspy.Signature], str]
+_Texts = WeakKeyDictionary[type[dspy.Signature], tuple[str | None, str]]
+"""Of each signature its instructions then, and what was written."""
 
 
 class _Memory:
@@ -112,10 +114,10 @@ class XMLAdapter(dspy.XMLAdapter):
 
 
 def _remembered(texts: _Texts, signature: type[dspy.Signature], write: Callable[[Any], str]) -> str:
-    text = texts.get(signature)
-    if text is None:
-        text = texts[signature] = write(signature)
-    return text
+    known = texts.get(signature)
+    if known is None or known[0] != signature.__doc__:
+        known = texts[signature] = signature.__doc__, write(signature)
+    return known[1]
 
 
 DEFAULT: Final = "chat"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dspy
 import pytest
 from hypothesis import given
@@ -57,6 +59,17 @@ def test_signatures_do_not_share_a_memory() -> None:
         ADAPTERS["chat"].format(signature, [], {"question": "?"})[0]["content"] for signature in (one, other)
     ]
     assert "Answer in French." not in prompts[0]
+    assert "Answer in French." in prompts[1]
+
+
+def test_instructions_that_are_written_into_a_signature_are_seen() -> None:
+    """DSPy's InferRules does so; no other copy of the signature says them."""
+    signature: Any = build_signature("question -> answer").with_instructions("Answer in German.")
+    prompts: list[str] = []
+    for language in ("German", "French"):
+        signature.instructions = f"Answer in {language}."
+        prompts.append(ADAPTERS["chat"].format(signature, [], {"question": "?"})[0]["content"])
+    assert ["German" in prompt for prompt in prompts] == [True, False]
     assert "Answer in French." in prompts[1]
 
 
