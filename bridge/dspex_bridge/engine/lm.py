@@ -19,6 +19,7 @@ from dspy.clients.errors import error_boundary
 from dspy.lm15 import LM15Error, Request, Response
 
 from ..lms.answering import CountingLM
+from ..lms.journal import journal_of
 from ..lms.recording import is_recording
 from ..lms.usage import RequestTimer, Tracker, current_usage
 from .endpoint import ChatEndpoint
@@ -58,6 +59,9 @@ class ChatLM(CountingLM):
 
     def __call__(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
         """As `dspy.LM`."""
+        journal = journal_of(self)
+        if journal is not None:
+            return journal.ask(self, prompt, messages, kwargs)
         asked = self._read(prompt, messages, kwargs)
         if asked is None:
             return self._asked_by_dspy()(prompt, messages=messages, **self.kwargs | kwargs)
@@ -73,6 +77,9 @@ class ChatLM(CountingLM):
 
     async def acall(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
         """As `dspy.LM`."""
+        journal = journal_of(self)
+        if journal is not None:
+            return await journal.aask(self, prompt, messages, kwargs)
         asked = self._read(prompt, messages, kwargs)
         if asked is None:
             return await self._asked_by_dspy().acall(prompt, messages=messages, **self.kwargs | kwargs)

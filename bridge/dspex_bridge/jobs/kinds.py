@@ -9,9 +9,10 @@ from dspex_protocol.errors import error
 from dspex_protocol.records import describe
 
 from ..finetuning.kind import FINETUNE
+from ..optimizers.kind import OPTIMIZE
 from .kind import Kind
 
-_ROWS: Final = (FINETUNE,)
+_ROWS: Final[tuple[Kind, ...]] = (FINETUNE, OPTIMIZE)
 
 KINDS: Final[dict[str, Kind]] = {row.name: row for row in _ROWS}
 

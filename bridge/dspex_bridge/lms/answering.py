@@ -39,6 +39,7 @@ from dspex_protocol.errors import DSPexError
 
 from .accounts import UNNAMED, Account
 from .content import Content, content_of, text_of
+from .journal import Journal, journal_of
 from .recording import heard, is_recording, listening
 from .usage import RequestTimer, Tracker, current_usage
 
@@ -153,19 +154,30 @@ class CountingLM(dspy.LM):
 
     Attributes:
         account: To whom they are put down; copies of an LM share it.
+        journal: What answers in its place, within a job; copies share it too.
     """
 
     account: Account = UNNAMED
+    journal: Journal | None = None
 
     def __call__(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
         """As `dspy.LM`."""
+        journal = journal_of(self)
+        if journal is not None:
+            return journal.ask(self, prompt, messages, kwargs)
         with self._counting():
             return super().__call__(prompt, messages=messages, **kwargs)
 
     async def acall(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
         """As `dspy.LM`."""
+        journal = journal_of(self)
+        if journal is not None:
+            return await journal.aask(self, prompt, messages, kwargs)
         with self._counting():
             return await super().acall(prompt, messages=messages, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CountingLM:
+        return self  # nothing in it changes, and what it asks with cannot be copied
 
     def update_history(self, entry: Any) -> None:
         """Take what only DSPy's history is told, and keep what would be kept."""
@@ -194,6 +206,9 @@ class AnsweringLM(CountingLM):
 
     def __call__(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
         """As `dspy.LM`, by the short way where that gives the same."""
+        journal = journal_of(self)
+        if journal is not None:
+            return journal.ask(self, prompt, messages, kwargs)
         question = self._plain_question(messages, kwargs) if prompt is None else None
         try:
             if question is None:
@@ -208,6 +223,9 @@ class AnsweringLM(CountingLM):
 
     async def acall(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
         """As `dspy.LM`, by the short way where that gives the same."""
+        journal = journal_of(self)
+        if journal is not None:
+            return await journal.aask(self, prompt, messages, kwargs)
         question = self._plain_question(messages, kwargs) if prompt is None else None
         try:
             if question is None:

@@ -224,14 +224,19 @@ def _batches(texts: list[str]) -> Iterator[list[str]]:
 def _rows(value: Any) -> Sequence[Sequence[float]]:
     """Rows of numbers, from whatever holds them."""
     if isinstance(value, Tensor):
-        return _rows_of_tensor(value)
+        return rows_of(value)
     listed = value.tolist() if hasattr(value, "tolist") else value
     if not isinstance(listed, list):
         raise TypeError
     return [[float(number) for number in row] for row in listed]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
 
-def _rows_of_tensor(tensor: Tensor) -> Sequence[Sequence[float]]:
+def rows_of(tensor: Tensor) -> Sequence[Sequence[float]]:
+    """The rows of an array of two dimensions.
+
+    Raises:
+        ValueError: when it is none, or has other numbers in it.
+    """
     if len(tensor.shape) != 2 or tensor.dtype not in ("f4", "f8"):
         raise ValueError
     numbers = array.array("f" if tensor.dtype == "f4" else "d", tensor.data)

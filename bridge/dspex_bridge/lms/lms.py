@@ -30,9 +30,13 @@ from .answering import AnsweringLM, CountingLM
 from .credentials import secrets_in
 from .embedding import Endpoint, EndpointVectors, HostVectors, LiteLLMVectors, SimVectors, VectorSource
 from .host_source import HostSource
+from .journal import Journal, JournaledVectors
 
 DEFAULT: Final = "default"
 """The LM of calls that name none."""
+
+_JITTER: Final = random.Random()
+"""Not the random source of all, which some optimizers seed, and must find as they left it."""
 
 _OPENAI: Final = "https://api.openai.com/v1"
 _EMBEDDING_TIMEOUT_S: Final = 60.0  # for a batch, where the host says nothing
@@ -53,9 +57,16 @@ class LanguageModels:
     Args:
         functions: Those of the host, which may be language models.
         remaining_s: What is left of the time of the call at hand; bounds repeated requests.
+        journal: What answers in their place, within a job.
     """
 
-    def __init__(self, functions: HostFunctions, remaining_s: Remaining = lambda: None) -> None:
+    def __init__(
+        self,
+        functions: HostFunctions,
+        remaining_s: Remaining = lambda: None,
+        journal: Journal | None = None,
+    ) -> None:
+        self._journal = journal
         self._functions = functions
         self._remaining_s = remaining_s
         self._connections = Connections()
@@ -106,6 +117,7 @@ class LanguageModels:
                 raise invalid_argument(path, f"a language model that writes; {wanted} makes vectors", wanted)
             built = self._build(wanted, config)
             built.account = account_of(wanted, config)
+            built.journal = self._journal
             self._built[wanted] = built
         return built
 
@@ -119,8 +131,17 @@ class LanguageModels:
         source = self._embedders.get(wanted)
         config = self._config(wanted, path)
         if source is None:
-            source = self._embedders[wanted] = self._build_embedder(wanted, config)
+            source = self._build_embedder(wanted, config)
+            if self._journal is not None:
+                source = JournaledVectors(source, account_of(wanted, config), self._journal)
+            self._embedders[wanted] = source
         return source, account_of(wanted, config)
+
+    def journaled(self, journal: Journal) -> LanguageModels:
+        """The same models, answered by a journal; what is configured later they do not see."""
+        copied = LanguageModels(self._functions, self._remaining_s, journal)
+        copied.configure(self._configs, self._secrets)
+        return copied
 
     def config_of(self, name: str | None, path: str = "lm") -> LMConfig:
         """How the LM of that name, or the default one, is configured.
@@ -226,7 +247,7 @@ class LanguageModels:
             dialect,
             config.model.partition("/")[2],
             self._connections,
-            RetryPolicy(config.num_retries, random.random),
+            RetryPolicy(config.num_retries, _JITTER.random),
             config.timeout_s,
             self._remaining_s,
         )

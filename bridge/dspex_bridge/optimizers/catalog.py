@@ -64,6 +64,8 @@ class Means(Protocol):
     seed: int | None
     trainset: list[dspy.Example]
 
+    gepa_callbacks: list[Any]
+
     def metric_for(self, row: OptimizerClass) -> Callable[..., Any] | None:
         """The metric in the form that a class of optimizers wants; None where there is none."""
         ...
@@ -156,6 +158,8 @@ def _from_request(row: OptimizerClass, means: Means) -> dict[str, Any]:
         given["trainset"] = means.trainset
     if "seed" in row.constructor and means.seed is not None:
         given["seed"] = means.seed
+    if "gepa_kwargs" in row.constructor:
+        given["gepa_kwargs"] = {"callbacks": means.gepa_callbacks}
     return given | {name: value for name, value in _ALWAYS.items() if name in row.constructor}
 
 
@@ -169,8 +173,8 @@ _ALWAYS: Final[Mapping[str, Any]] = {
 def compile_arguments(chosen: Chosen, seed: int | None) -> dict[str, Any]:
     """What `compile` is given beside programs and rows."""
     arguments = dict(chosen.compile)
-    if "seed" in chosen.row.compiling and "seed" not in chosen.row.constructor and seed is not None:
-        arguments["seed"] = seed
+    if "seed" in chosen.row.compiling and "seed" not in chosen.row.constructor:
+        arguments["seed"] = seed or 0  # with none, BetterTogether shuffles as it happens to
     if chosen.steps:
         arguments["optimizer_compile_args"] = {
             name: compile_arguments(step, seed) for name, step in chosen.steps.items()

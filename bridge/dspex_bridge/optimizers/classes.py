@@ -55,6 +55,11 @@ class OptimizerClass:
     lacking: Callable[[], str | None]
 
     @property
+    def binds_lms(self) -> bool:
+        """Whether each predictor must have its language model, and not that of the settings."""
+        return self.name in _BINDING
+
+    @property
     def seeded(self) -> bool:
         """Whether it has a seed of its own, in its constructor or in `compile`."""
         return "seed" in self.constructor or "seed" in self.compiling
@@ -67,6 +72,7 @@ _NOT_TAKEN: Final[Mapping[str, frozenset[str]]] = {"GEPA": frozenset(("teacher",
 """Arguments that are there, and that DSPy refuses."""
 
 _GIVEN: Final = ("metric", "trainset", "valset", "teacher", "programs")
+_BINDING: Final = frozenset(("BetterTogether", "BootstrapFinetune", "GRPO"))
 _ALIASES: Final[Mapping[str, str]] = {"devset": "trainset"}
 
 _EXTRA: Final = "which `pip install 'dspex[optimizers]'` brings"

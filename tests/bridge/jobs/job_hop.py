@@ -21,6 +21,7 @@ class JobHop:
         events: By number.
         best: Each that it told.
         batches: How many answers came with each message.
+        stop_after: So many answers, and the job is cancelled; or its worker killed, by `kill`.
     """
 
     def __init__(self, hop: Hop) -> None:
@@ -30,6 +31,7 @@ class JobHop:
         self.best: list[Any] = []
         self.batches: list[int] = []
         self.stop_after = 1 << 30
+        self.kill: Callable[[], None] | None = None
         self.function: Callable[[Any], object] = lambda asked: None
         self._seen = 0
 
@@ -57,6 +59,9 @@ class JobHop:
             await self.hop.hear()
 
     async def _give_up(self, call_id: int) -> None:
+        if self.kill is not None:
+            self.kill()
+            return
         await self.hop.say(CANCEL, call_id, None, {}, None)
         with pytest.raises(DSPexError):
             await self.hop.end(call_id)

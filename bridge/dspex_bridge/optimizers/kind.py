@@ -1,0 +1,208 @@
+"""The kind of jobs `optimize`: a request to a better program, with how it came about."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import dspy
+
+from ..adapters.choosing import adapter_of
+from ..jobs.asking import JobFunctions, JobJournal
+from ..jobs.job import Job
+from ..jobs.kind import Kind, Outcome, Save
+from ..lms.lms import DEFAULT as DEFAULT_LM
+from ..lms.lms import LanguageModels
+from ..metrics.catalog import MetricBuilder
+from ..programs.builder import Builder
+from ..programs.live import LiveProgram
+from ..programs.records import Spec, read_record
+from ..programs.state import copy_module, named_learners
+from ..refusals import missing, refusal
+from ..rows import Worker
+from .catalog import Chosen, check_means, read_optimizer
+from .request import Optimize, SaveChoice, check_choice, examples_of
+from .running import Made, Run
+
+MAX_CODE_THREADS = 4
+"""Rows at once of a program that runs code: a call has as many interpreters."""
+
+
+async def optimize(worker: Worker, job: Job, what: Optimize) -> Outcome:
+    """Run an optimizer to its end."""
+    chosen = read_optimizer(what.optimizer, "optimizer")
+    journal = JobJournal(job.answers)
+    functions = JobFunctions(worker.calls, job.answers, asyncio.get_running_loop())
+    functions.configure(worker.functions.names)
+    lms = worker.lms.journaled(journal)
+    builder = Builder(worker.programs.builder.catalog, functions, lms)
+    version, program = await _program(job, builder, what.program, what.version, what.spec, "")
+    functions.nesting = _nesting(program.template.spec)
+    await job.event("started", optimizer=chosen.row.name, program=what.program, version=version)
+    run = Run(
+        job=job,
+        journal=journal,
+        chosen=chosen,
+        program=_with_models(program, lms),
+        lms=lms,
+        functions=functions,
+        lm=_lm(lms, what.lm),
+        metric=None if what.metric is None else MetricBuilder(builder, lms).metric(what.metric, "metric"),
+        trainset=[]
+        if what.trainset is None
+        else await examples_of(what.trainset, program.signature, job, "trainset"),
+        valset=None
+        if what.valset is None
+        else await examples_of(what.valset, program.signature, job, "valset"),
+        teacher=await _teacher(job, builder, lms, what),
+        programs=[],
+        seed=what.seed,
+        num_threads=min(what.num_threads, MAX_CODE_THREADS)
+        if program.template.runs_code
+        else what.num_threads,
+        settings={
+            "adapter": adapter_of(program.template.adapter, program.template.retries, lms, "spec.adapter")
+        },
+    )
+    with _code_of(worker, program) as code:
+        run.settings = {**run.settings, **code}
+        made = await run.made()
+    await job.event("finished", scores=dict(made.scores), trials=len(run.teller.history))
+    return Outcome(result=_result(job, chosen, run, made), save=_save(what, version, chosen, made))
+
+
+def check(worker: Worker, what: Optimize) -> None:
+    """Refuse what cannot begin."""
+    chosen = read_optimizer(what.optimizer, "optimizer")
+    check_means(chosen, worker.lms, worker.functions)
+    check_choice(what.program, what.version, what.spec, "")
+    if what.spec is not None:
+        worker.programs.builder.template(what.spec)
+    if what.teacher is not None:
+        check_choice(what.teacher.program, what.teacher.version, what.teacher.spec, "teacher")
+        if "teacher" not in chosen.row.takes:
+            raise refusal("teacher", f"none: {chosen.row.name} takes no teacher", "one")
+        if what.teacher.lm is not None:
+            worker.lms.get(what.teacher.lm, "teacher.lm")
+    if what.metric is not None:
+        MetricBuilder(worker.programs.builder, worker.lms).metric(what.metric, "metric")
+    if what.lm is not None:
+        worker.lms.get(what.lm)
+    _check_needs(chosen, what)
+
+
+def _check_needs(chosen: Chosen, what: Optimize) -> None:
+    for name in chosen.row.needs:
+        if not getattr(what, name):
+            raise missing(name, f"what {chosen.row.name} needs")
+    if what.valset is not None and what.metric is None:
+        raise missing("metric", "what the rows of the valset are scored by")
+
+
+async def _program(
+    job: Job, builder: Builder, program: str | None, version: int | None, spec: Spec | None, path: str
+) -> tuple[int | None, LiveProgram]:
+    check_choice(program, version, spec, path)
+    if program is None:
+        assert spec is not None  # it was checked
+        return None, builder.template(spec, f"{path}.spec" if path else "spec").program
+    number, record = await job.program(program, version)
+    return number, builder.load(read_record(record))
+
+
+def _with_models(program: LiveProgram, lms: LanguageModels) -> LiveProgram:
+    """A program of the job's own, whose predictors have the models that they name."""
+    module = copy_module(program.module)
+    for name, predictor in named_learners(module):
+        predictor.lm = lms.get(program.lms[name], f"state.{name}.lm") if name in program.lms else None
+    return LiveProgram(program.template, module, program.lms)
+
+
+def _lm(lms: LanguageModels, wanted: str | None) -> dspy.LM | None:
+    """Whom all ask who name nobody; None where all that is asked names somebody."""
+    return None if wanted is None and DEFAULT_LM not in lms.configs else lms.get(wanted)
+
+
+async def _teacher(job: Job, builder: Builder, lms: LanguageModels, what: Optimize) -> dspy.Module | None:
+    if what.teacher is None:
+        return None
+    choice = what.teacher
+    _, program = await _program(job, builder, choice.program, choice.version, choice.spec, "teacher")
+    module: Any = _with_models(program, lms).module
+    # Who is named teaches as it is: from one that is not compiled DSPy takes its demos and its model.
+    module._compiled = True  # noqa: SLF001 - there is no other way to say so
+    if choice.lm is not None:
+        lm = lms.get(choice.lm, "teacher.lm")
+        for _, predictor in named_learners(module):
+            predictor.lm = lm
+    teacher: dspy.Module = module
+    return teacher
+
+
+def _nesting(spec: object) -> frozenset[str]:
+    """Host functions in a spec in which the host calls predictors back."""
+    if isinstance(spec, list):
+        return frozenset(name for part in spec for name in _nesting(part))  # pyright: ignore[reportUnknownVariableType]
+    if not isinstance(spec, Mapping):
+        return frozenset()
+    found: set[str] = set()
+    for name, value in spec.items():  # pyright: ignore[reportUnknownVariableType]
+        if name == "forward":
+            found.add(str(value["function"] if isinstance(value, Mapping) else value))  # pyright: ignore[reportUnknownArgumentType]
+        found |= _nesting(value)
+    return frozenset(found)
+
+
+@contextmanager
+def _code_of(worker: Worker, program: LiveProgram) -> Generator[dict[str, Any]]:
+    if not program.template.runs_code:
+        yield {}
+        return
+    lease = worker.interpreters.lease()
+    try:
+        yield {"interpreter_factory": lease, "warn_on_type_mismatch": False}
+    finally:
+        lease.close()
+
+
+def _result(job: Job, chosen: Chosen, run: Run, made: Made) -> dict[str, object]:
+    return {
+        "optimizer": chosen.row.name,
+        "program": dict(made.record),
+        "scores": dict(made.scores),
+        "history": run.teller.history_told(),
+        "trials": len(run.teller.history),
+        "scored_rows": run.teller.scored,
+        "unscored": run.unscored.told(),
+        "unanswered": run.unanswered.told(),
+        "usage": job.answers.spent.told(),
+    }
+
+
+def _save(what: Optimize, version: int | None, chosen: Chosen, made: Made) -> Save | None:
+    choice = what.save_as
+    if choice is None:
+        if what.program is None:
+            return None
+        choice = SaveChoice(program=what.program)
+    name = choice.program or what.program
+    return Save(
+        record=made.record,
+        program=name,
+        base=version if name == what.program else None,
+        tags=tuple(choice.tags),
+        note=choice.note,
+        optimizer=chosen.row.name,
+        scores=made.scores or None,
+    )
+
+
+OPTIMIZE = Kind(
+    name="optimize",
+    request=Optimize,
+    run=optimize,
+    check=check,
+    doc="Makes a better program of a program, by one of DSPy's optimizers.",
+)
