@@ -273,3 +273,33 @@ def events(count: int = 30) -> list[dict[str, Any]]:
         }
         for n in range(count)
     ]
+
+
+def experiment() -> dict[str, Any]:
+    """The record of an experiment."""
+    return {"experiment": "demos", "total": 6}
+
+
+def runs(count: int = 6) -> list[dict[str, Any]]:
+    """Runs of it, the newest first."""
+    return [_run(number) for number in range(count, 0, -1)]
+
+
+def _run(number: int) -> dict[str, Any]:
+    drawn = random.Random(number)
+    values = [round(0.4 + 0.03 * number + 0.02 * step + drawn.uniform(-0.03, 0.03), 4) for step in range(12)]
+    metric = {"last": values[-1], "step": 11, "least": min(values), "most": max(values), "points": 12}
+    return {
+        "experiment": "demos",
+        "run": f"run-{number}",
+        "number": number,
+        "state": "open" if number == 6 else "done",
+        "note": "With the longer instructions.",
+        "params": {"k": number, "lm": "small", "temperature": 0.1 * number},
+        "lineage": {"program": "qa", "version": number},
+        "metrics": {"f1": metric, "tokens": {**metric, "last": 1_200.0 + number}},
+        "artifacts": {"answers.csv": {"media_type": "text/csv", "size_bytes": 1_024, "sha256": "ab" * 32}},
+        "points": [{"name": "f1", "step": step, "value": value} for step, value in enumerate(values)],
+        "created": MOMENT + dt.timedelta(hours=number),
+        "ended": None,
+    }

@@ -4,19 +4,31 @@
 
 `subjects` says of what there is a report, and has the writers by format. `document` is the page that
 all HTML reports are, with its policy, and `page/` has its style and script; `evaluation_page`,
-`comparison_page` and `job_page` say what stands in it, drawn by `plots`. Text of records gets into a
-page in two ways only: `markup` escapes it, or makes it JSON that the script shows as text. `marks`
-shows characters that hide or steer. `shapes`, `evaluations`, `comparisons`, `trials` and `tally` read
-records; `figures`, `comparing`, `evaluation_words` and `job_words` say what is in them.
+`comparison_page`, `job_page` and `experiment_page` say what stands in it, drawn by `plots`. Text of
+records gets into a page in two ways only: `markup` escapes it, or makes it JSON that the script shows
+as text. `marks` shows characters that hide or steer. `shapes`, `evaluations`, `comparisons`,
+`experiments`, `trials` and `tally` read records; `figures`, `comparing`, `evaluation_words` and
+`job_words` say what is in them.
 """
 
-from .subjects import FORMATS, MEDIA_TYPES, OfComparison, OfEvaluation, OfJob, Subject, Writer, writer_of
+from .subjects import (
+    FORMATS,
+    MEDIA_TYPES,
+    OfComparison,
+    OfEvaluation,
+    OfExperiment,
+    OfJob,
+    Subject,
+    Writer,
+    writer_of,
+)
 
 __all__ = [
     "FORMATS",
     "MEDIA_TYPES",
     "OfComparison",
     "OfEvaluation",
+    "OfExperiment",
     "OfJob",
     "Subject",
     "Writer",

@@ -35,16 +35,23 @@ class Fields:
     Attributes:
         examples: Of examples.
         predictions: Of predictions.
+        params: Of runs.
+        metrics: Of runs.
     """
 
     def __init__(self) -> None:
         self.examples: dict[str, None] = {}
         self.predictions: dict[str, None] = {}
+        self.params: dict[str, None] = {}
+        self.metrics: dict[str, None] = {}
 
     def look(self, rows: Iterable[Record]) -> None:
         """Look at some rows."""
         for row in rows:
             self._note(self.examples, row.get("example"))
+            self._note(self.params, row.get("params"))
+            if "run" in row:
+                self._note(self.metrics, row.get("metrics"))
             for side in (row, *maps_of(row.get("sides"))):
                 self._note(self.predictions, legible(side).get("prediction"))
 
@@ -167,6 +174,39 @@ class ComparisonCsv:
             yield from (scores[n] if n < len(scores) else None for n in range(len(names)))
         if len(names) == 2:
             yield from (standing_of(row, metric, self._comparison).difference for metric in metrics)
+
+
+class RunsCsv:
+    """Writes the runs of an experiment.
+
+    Args:
+        fields: What they have: all of them were looked at.
+    """
+
+    def __init__(self, fields: Fields) -> None:
+        self._fields = fields
+
+    def begin(self) -> str:
+        """The names of the columns."""
+        params = [f"param.{name}" for name in self._fields.params]
+        metrics = [f"metric.{name}" for name in self._fields.metrics]
+        return line(("number", "run", "state", "created", "ended", *params, *metrics, "note"))
+
+    def add(self, rows: Sequence[Record]) -> str:
+        """Some runs."""
+        return "".join(line(self._cells(row)) for row in rows)
+
+    def end(self) -> str:
+        """Nothing more."""
+        return ""
+
+    def _cells(self, run: Record) -> Iterable[Cell]:
+        yield from (run.get("number"), run.get("run"), run.get("state"))
+        yield from (moment_of(run.get("created")), moment_of(run.get("ended")))
+        yield from _of(run.get("params"), self._fields.params)
+        metrics = map_of(run.get("metrics"))
+        yield from (map_of(metrics.get(name)).get("last") for name in self._fields.metrics)
+        yield run.get("note")
 
 
 class EventsCsv:

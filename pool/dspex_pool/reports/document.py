@@ -59,7 +59,7 @@ class Column:
 
     Attributes:
         label: Its head.
-        kind: `score`, `difference`, `number`, `text` or `preview`.
+        kind: `score`, `difference`, `exact` (six digits), `number`, `text` or `preview`.
         at: Where in a row its value is.
     """
 

@@ -62,7 +62,7 @@ def score_text(value: float | None) -> str:
         return UNKNOWN
     if value and not 0.001 <= abs(value) < 10_000:
         return _minus(f"{value:.3g}")
-    return _minus(f"{value:.3f}")
+    return _minus(f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}")
 
 
 def signed_text(value: float | None) -> str:

@@ -118,9 +118,7 @@ def candidate(trial: Trial) -> Markup | str:
 def _spent(record: Record) -> Markup | None:
     spent = map_of(record.get("spent")) or map_of(map_of(record.get("result")).get("usage"))
     said = usage_of(spent, None)
-    budget = {f"budget, {name}": text_of(value) for name, value in map_of(record.get("budget")).items()}
-    whole = {**said, **budget}
-    return section("Cost", document.tiles(whole)) if any(whole.values()) else None
+    return section("Cost", document.tiles(said)) if any(said.values()) else None
 
 
 def _result(record: Record) -> Markup | None:

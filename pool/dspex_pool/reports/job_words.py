@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .figures import count_text, number_of, score_text
+from .figures import count_text, money_text, number_of, score_text
 from .shapes import Record, map_of, moment_of, text_of
 
 
@@ -25,9 +25,21 @@ def job_facts(record: Record) -> dict[str, str | None]:
         "state": text_of(record.get("state")),
         "begun": moment_of(record.get("created")),
         "ended": moment_of(record.get("ended")),
+        "budget": budget_text(map_of(record.get("budget"))),
         "taken up": None if attempt is None else f"{count_text(attempt)} times",
         "made": " version ".join(filter(None, (text_of(made.get("program")), text_of(made.get("version"))))),
     }
+
+
+def budget_text(budget: Record) -> str | None:
+    """What it may spend."""
+    number = {name: number_of(budget.get(name)) for name in ("lm_calls", "tokens", "usd")}
+    said = [
+        None if number["lm_calls"] is None else f"{count_text(number['lm_calls'])} LM calls",
+        None if number["tokens"] is None else f"{count_text(number['tokens'])} tokens",
+        None if number["usd"] is None else money_text(number["usd"]),
+    ]
+    return ", ".join(filter(None, said)) or None
 
 
 def error_text(record: Record) -> str | None:

@@ -17,6 +17,8 @@ from .shapes import Record, is_list, is_map, list_of, map_of
 
 MAX_NOT_FINITE: Final = 10_000
 """That are listed; all are null."""
+ROWS: Final = {"job": "events", "experiment": "runs"}
+"""What rows are, where they are not called so."""
 _HALVES: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -24,7 +26,7 @@ class JsonReport:
     """Writes one, of whatever kind.
 
     Args:
-        kind: `evaluation`, `comparison` or `job`.
+        kind: `evaluation`, `comparison`, `job` or `experiment`.
         record: What it is about; rows of its own are left to `add`.
         more: Other records by name, such as `failures`.
     """
@@ -35,7 +37,7 @@ class JsonReport:
             kind: {key: value for key, value in record.items() if key != "rows" or kind != "comparison"},
             **more,
         }
-        self._key = "events" if kind == "job" else "rows"
+        self._key = ROWS.get(kind, "rows")
         self._written = 0
         self._not_finite: list[dict[str, str]] = []
 

@@ -174,6 +174,50 @@ def history(title: str, scores: Sequence[float | None], best: Sequence[float | N
     return _drawing(title, words, HISTORY_WIDTH, HISTORY_HEIGHT, joined(*parts), "history")
 
 
+def lines(title: str, series: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> Markup:
+    """Values over steps, a line each; numbered at their ends, since colours alone do not tell them apart."""
+    points = [point for _, line in series for point in line]
+    axis = _close_axis([y for _, y in points])
+    across = Axis(min((x for x, _ in points), default=0.0), max((x for x, _ in points), default=1.0))
+    if across.low == across.high:
+        across = Axis(across.low, across.low + 1)
+
+    def place(point: tuple[float, float]) -> tuple[float, float]:
+        x, y = across.place(point[0]), axis.place(point[1])
+        return round(56 + x * (HISTORY_WIDTH - 90), 2), round(
+            HISTORY_HEIGHT - 30 - y * (HISTORY_HEIGHT - 46), 2
+        )
+
+    parts = [*_grid(axis, lambda value: place((across.low, value))[1])]
+    ends: list[tuple[float, float, int]] = []
+    for n, (_, line) in enumerate(series):
+        placed = [place(point) for point in _thinned(line)]
+        path = "M" + "L".join(f"{x:g} {y:g}" for x, y in placed)
+        parts.append(element("path", class_=f"line line-{n % 8}", d=path))
+        ends.append((placed[-1][1], placed[-1][0], n + 1))
+    parts += _numbers(ends)
+    words = "; ".join(
+        f"{n}, {name}: from {score_text(line[0][1])} to {score_text(line[-1][1])} in {len(line)} values"
+        for n, (name, line) in enumerate(series, 1)
+    )
+    return _drawing(title, words, HISTORY_WIDTH, HISTORY_HEIGHT, joined(*parts), "history")
+
+
+def _numbers(ends: Sequence[tuple[float, float, int]]) -> Iterator[Markup]:
+    """At the ends of lines, one below another where they would cover each other."""
+    free = 0.0
+    for y, x, number in sorted(ends):
+        free = max(free, y)
+        yield element("text", str(number), class_="tick", x=x + 6, y=round(free + 4, 2))
+        free += 11
+
+
+def _thinned(line: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
+    """Some of many points, the last one among them."""
+    every = -(-len(line) // MAX_POINTS)
+    return line if every <= 1 else [*line[:-1:every], line[-1]]
+
+
 def _close_axis(values: Sequence[float]) -> Axis:
     """Scores of trials are near each other; an axis from 0 to 1 would hide what happened."""
     if not values:

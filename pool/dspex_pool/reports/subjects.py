@@ -8,9 +8,11 @@ from typing import Final, Literal, Protocol
 
 from .comparison_markdown import ComparisonMarkdown
 from .comparison_page import ComparisonPage
-from .csv_reports import ComparisonCsv, EvaluationCsv, EventsCsv, Fields
+from .csv_reports import ComparisonCsv, EvaluationCsv, EventsCsv, Fields, RunsCsv
 from .evaluation_markdown import EvaluationMarkdown
 from .evaluation_page import EvaluationPage
+from .experiment_markdown import ExperimentMarkdown
+from .experiment_page import ExperimentPage
 from .job_markdown import JobMarkdown
 from .job_page import JobPage
 from .json_reports import JsonReport
@@ -75,7 +77,14 @@ class OfJob:
     job: Record
 
 
-Subject = OfEvaluation | OfComparison | OfJob
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfExperiment:
+    """An experiment; its rows are its runs, each with its `points`."""
+
+    experiment: Record
+
+
+Subject = OfEvaluation | OfComparison | OfJob | OfExperiment
 
 
 def writer_of(subject: Subject, format_: Format, fields: Fields | None = None) -> Writer:
@@ -84,7 +93,7 @@ def writer_of(subject: Subject, format_: Format, fields: Fields | None = None) -
     Args:
         subject: What it is about.
         format_: In which form.
-        fields: For CSV of evaluations and comparisons: what their rows have.
+        fields: For CSV of all but jobs: what the rows have.
     """
     match subject:
         case OfEvaluation():
@@ -93,6 +102,8 @@ def writer_of(subject: Subject, format_: Format, fields: Fields | None = None) -
             return _of_comparison(subject, format_, fields or Fields())
         case OfJob():
             return _of_job(subject.job, format_)
+        case OfExperiment():
+            return _of_experiment(subject.experiment, format_, fields or Fields())
 
 
 def _of_evaluation(subject: OfEvaluation, format_: Format, fields: Fields) -> Writer:
@@ -117,6 +128,18 @@ def _of_comparison(subject: OfComparison, format_: Format, fields: Fields) -> Wr
             return JsonReport("comparison", subject.comparison, {"evaluations": list(subject.evaluations)})
         case "csv":
             return ComparisonCsv(subject.comparison, subject.evaluations, fields)
+
+
+def _of_experiment(experiment: Record, format_: Format, fields: Fields) -> Writer:
+    match format_:
+        case "html":
+            return ExperimentPage(experiment)
+        case "markdown":
+            return ExperimentMarkdown(experiment)
+        case "json":
+            return JsonReport("experiment", experiment, {})
+        case "csv":
+            return RunsCsv(fields)
 
 
 def _of_job(job: Record, format_: Format) -> Writer:

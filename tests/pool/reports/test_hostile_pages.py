@@ -17,13 +17,15 @@ from tests.support.reports import (
     comparison,
     evaluation,
     events,
+    experiment,
     failures,
     job,
     report_of,
     rows_of,
+    runs,
 )
 
-from dspex_pool.reports import OfComparison, OfEvaluation, OfJob, Subject, document, markup
+from dspex_pool.reports import OfComparison, OfEvaluation, OfExperiment, OfJob, Subject, document, markup
 from dspex_pool.reports.comparing import beside_of
 from dspex_pool.reports.marks import marked
 from dspex_protocol import Tagged
@@ -65,6 +67,16 @@ def subjects(text: str) -> Iterator[tuple[str, Subject, list[Any]]]:
     ]
     yield "comparison", OfComparison(comparison=record, evaluations=sides), rows
     yield "job", OfJob(job=poisoned(job(), text)), poisoned(events(5), text)
+    yield "experiment", OfExperiment(experiment=poisoned(experiment(), text)), hostile_runs(text)
+
+
+def hostile_runs(text: str) -> list[Any]:
+    """Runs with that text in all places, metrics of that name among them."""
+    return [
+        {**poisoned(run, text), "metrics": {text: run["metrics"]["f1"]}, "params": {text: text}}
+        | {"points": [{**point, "name": text} for point in run["points"]]}
+        for run in runs(3)
+    ]
 
 
 def opened(page: Page, address: str) -> None:

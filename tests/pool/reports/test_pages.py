@@ -14,13 +14,15 @@ from tests.support.reports import (
     comparison,
     evaluation,
     events,
+    experiment,
     failures,
     job,
     report_of,
     rows_of,
+    runs,
 )
 
-from dspex_pool.reports import OfComparison, OfEvaluation, OfJob, Subject
+from dspex_pool.reports import OfComparison, OfEvaluation, OfExperiment, OfJob, Subject
 from dspex_pool.reports.comparing import beside_of
 
 pytestmark = pytest.mark.slow
@@ -34,6 +36,7 @@ SUBJECTS: dict[str, tuple[Subject, list[Any]]] = {
     "evaluation": (OfEvaluation(evaluation=SIDES[0], failures=failures(ROWS)), ROWS),
     "comparison": (OfComparison(comparison=comparison(ROWS, AFTER), evaluations=SIDES), PAIRED),
     "job": (OfJob(job=job()), events()),
+    "experiment": (OfExperiment(experiment=experiment()), runs()),
 }
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {},
@@ -260,6 +263,19 @@ def test_ten_thousand_rows_are_shown_a_page_at_a_time(browser: Browser, show: Sh
         assert 50 == page.run("document.querySelectorAll('tbody tr.row').length")
         page.look()
         assert [] == page.problems
+
+
+def test_runs_are_told_apart_over_time_and_by_what_they_reached(browser: Browser, show: Show) -> None:
+    """Lines have numbers, not only colours; parameters and metrics have columns that sort."""
+    subject, rows = SUBJECTS["experiment"]
+    with page_of(browser) as page:
+        opened(page, show(report_of(subject, "html", rows)))
+        assert ["1", "2", "3", "4", "5", "6"] == sorted(t for t in texts(page, ".history .tick") if "." not in t)
+        heads = texts(page, "thead .exact, thead .text")
+        assert ["run", "state", "f1", "tokens", "k", "lm", "temperature", "begun"] == heads
+        page.run("[...document.querySelectorAll('thead button')].find((b) => b.textContent === 'f1').click()")
+        assert "run-6" in texts(page, "tr.row")[-1]
+        assert "run-6" in texts(page, "main table")[0]
 
 
 def test_it_prints_without_what_only_a_screen_has(browser: Browser, show: Show) -> None:

@@ -17,13 +17,15 @@ from tests.support.reports import (
     comparison,
     evaluation,
     events,
+    experiment,
     failures,
     job,
     report_of,
     rows_of,
+    runs,
 )
 
-from dspex_pool.reports import OfComparison, OfEvaluation, OfJob, Subject
+from dspex_pool.reports import OfComparison, OfEvaluation, OfExperiment, OfJob, Subject
 from dspex_pool.reports.comparing import beside_of
 from dspex_pool.reports.csv_reports import FORMULA
 from dspex_pool.reports.marks import in_line, marked
@@ -37,6 +39,7 @@ SUBJECTS: dict[str, tuple[Subject, list[Any]]] = {
     "evaluation": (OfEvaluation(evaluation=SIDES[0], failures=failures(ROWS)), ROWS),
     "comparison": (OfComparison(comparison=comparison(ROWS, AFTER), evaluations=SIDES), PAIRED),
     "job": (OfJob(job=job()), events()),
+    "experiment": (OfExperiment(experiment=experiment()), runs()),
 }
 FENCED = re.compile(r"(?ms)^(`{3,})text\n.*?^\1$")
 ALLOWED = {
@@ -73,6 +76,10 @@ def hostile(text: str) -> dict[str, tuple[Subject, list[Any]]]:
             [beside_of({**poisoned(compared_rows(ROWS, AFTER)[0], text)}, [row, row])],
         ),
         "job": (OfJob(job=poisoned(job(), text)), poisoned(events(3), text)),
+        "experiment": (
+            OfExperiment(experiment=poisoned(experiment(), text)),
+            [{**poisoned(runs(1)[0], text), "metrics": {text: runs(1)[0]["metrics"]["f1"]}}],
+        ),
     }
 
 
@@ -150,7 +157,7 @@ def test_json_has_the_records_and_all_rows(kind: str) -> None:
     subject, rows = SUBJECTS[kind]
     read = strictly(report_of(subject, "json", rows, pieces=7))
     assert kind == read["kind"]
-    assert len(rows) == len(read["events" if kind == "job" else "rows"])
+    assert len(rows) == len(read[{"job": "events", "experiment": "runs"}.get(kind, "rows")])
     assert [] == read["not_finite"]
     if kind == "evaluation":
         assert ROWS[5]["scores"] == read["rows"][5]["scores"]
@@ -176,8 +183,9 @@ def test_a_hostile_text_is_the_same_in_json(name: str) -> None:
     """Character for character, halves of pairs too, which UTF-8 has no form for."""
     for kind, (subject, rows) in hostile(TEXTS[name]).items():
         read = strictly(report_of(subject, "json", rows))
-        found = read["events"][0]["event"]["type"] if kind == "job" else read["rows"][0]
-        assert TEXTS[name] == (found if kind == "job" else found["example"]["question"])
+        row = read[{"job": "events", "experiment": "runs"}.get(kind, "rows")][0]
+        place = {"job": ("event", "type"), "experiment": ("params", "lm")}.get(kind, ("example", "question"))
+        assert TEXTS[name] == row[place[0]][place[1]]
 
 
 # CSV

@@ -55,7 +55,7 @@ function isMap(value) {
 }
 
 function isNumeric({ kind }) {
-  return kind === "score" || kind === "number" || kind === "difference";
+  return ["score", "number", "difference", "exact"].includes(kind);
 }
 
 function number(value) {
@@ -73,6 +73,7 @@ function preview(given) {
     const pieces = shortFirst(entries.slice(0, 8)).map(([key, item]) => (one ? preview(item) : `${key}: ${preview(item)}`));
     return pieces.join(" \u00b7 ").slice(0, PREVIEW);
   }
+  if (typeof value === "number") return String(Number(value.toPrecision(12)));
   return JSON.stringify(value).slice(0, PREVIEW);
 }
 
@@ -86,6 +87,7 @@ function figure(value, kind) {
   const size = Math.abs(value);
   if (size >= 1e15 || (value !== 0 && size < 0.001)) return value.toPrecision(3);
   if (kind === "difference") return `${value > 0 ? "+" : ""}${value.toFixed(3)}`.replace("-", "\u2212");
+  if (kind === "exact") return String(Number(value.toPrecision(6))).replace("-", "\u2212");
   if (kind === "score" || (size < 100 && !Number.isInteger(value))) return value.toFixed(3);
   return Math.round(value).toLocaleString("en");
 }
@@ -94,7 +96,8 @@ function figure(value, kind) {
 function plainly(value) {
   if (!isMap(value)) return value;
   const [[name, written] = [], ...others] = Object.entries(value);
-  return PLAIN.has(name) && typeof written === "string" && !others.length ? written : value;
+  if (!PLAIN.has(name) || typeof written !== "string" || others.length) return value;
+  return name === "$timestamp" ? written.replace("T", " ").replace("+00:00", " UTC") : written;
 }
 
 function full(given, depth = 0) {
