@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+
+SWITCH_S: Final = 0.0005
+"""How long that thread keeps the interpreter when the event loop wants it. The loop gives it up at each
+read and write, so with Python's 5 ms a call that comes while something heavy is done waits for several
+times that: a ping's median was 5 ms while reports were made, and is 1 ms with this."""
 
 
 class LoopTasks:
@@ -44,6 +50,7 @@ class LoopTasks:
 
         if self._heavy is None:
             self._heavy = SimpleQueue()
+            sys.setswitchinterval(SWITCH_S)
             # Not an executor's: the end of the process would wait for it.
             threading.Thread(target=_do_all, args=(self._heavy,), name="heavy", daemon=True).start()
         self._heavy.put(do)
