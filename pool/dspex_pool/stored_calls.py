@@ -18,6 +18,7 @@ from .datasets.methods import DatasetMethods
 from .errands import Errand
 from .evaluation.methods import EvaluationMethods
 from .experiments.methods import ExperimentMethods
+from .experiments.shelf import Shelf
 from .fetching import Fetching, StaleCheck
 from .handling import Handling
 from .library.failures import for_others
@@ -27,6 +28,8 @@ from .outcomes import Outcomes
 from .placing import Placing
 from .ports import Promise, Stored
 from .program_methods import Encoded, Handler, ProgramMethods
+from .reports.delivery import Deliveries
+from .reports.methods import ReportMethods
 from .session_beginnings import SessionBeginnings
 from .session_leases import SessionLeases
 from .session_methods import SessionMethods
@@ -60,6 +63,7 @@ class StoredCalls:
 
     Attributes:
         sessions: Those that this server makes turns of.
+        deliveries: Reports that are on their way.
     """
 
     def __init__(
@@ -102,6 +106,9 @@ class StoredCalls:
         )
         beginnings = SessionBeginnings(stored, leases, self.sessions)
         self._handling = Handling(stored.tasks, self._handle)
+        self.deliveries = Deliveries(stored.tasks, self._handling, flush)
+        evaluations = EvaluationMethods(stored)
+        experiments = Shelf(stored.store, new_id=stored.new_id, wall_ms=stored.wall_ms)
         self._handlers: Mapping[str, Handler] = {
             **ProgramMethods(
                 library, self._handling, stored, self.ask_worker, forget=placing.forget_program
@@ -109,7 +116,8 @@ class StoredCalls:
             **SessionMethods(self.sessions, beginnings, library, stored, self._serving).handlers,
             **DatasetMethods(stored, self.ask_worker).handlers,
             **ExperimentMethods(stored).handlers,
-            **EvaluationMethods(stored).handlers,
+            **evaluations.handlers,
+            **ReportMethods(stored, evaluations, experiments, self.deliveries).handlers,
         }
         assert self._handlers.keys() == STORED_METHODS.keys()
 
@@ -281,6 +289,7 @@ class StoredCalls:
         """A call has ended; where it was a turn that is not stored, its worker may be ahead of the store."""
         if call.method in STORED_METHODS:
             self._handling.leave(call)
+            self.deliveries.wake(call)
         self._fetching.leave(call)
         if call.turn is None:
             return

@@ -11,6 +11,7 @@ from .datasets.operations import DATASET_METHODS
 from .evaluation.operations import EVALUATION_METHODS
 from .experiments.operations import EXPERIMENT_METHODS
 from .own_method import PAGE, Limit, Note, Nothing, OwnMethod
+from .reports.operations import REPORT_METHODS
 
 DEFAULT_TTL_S: Final = 86_400.0
 MAX_TTL_S: Final = 31_536_000.0
@@ -176,4 +177,5 @@ STORED_METHODS: Final = {
     **DATASET_METHODS,
     **EXPERIMENT_METHODS,
     **EVALUATION_METHODS,
+    **REPORT_METHODS,
 }

@@ -58,6 +58,7 @@ from .overload import Overload
 from .placing import Placing, PoolLoad
 from .ports import Stored
 from .quarantine import Quarantine
+from .reports.operations import METHOD as REPORT_MAKE
 from .retry_budget import RetryBudget, capacity_of
 from .sessions import SessionSweep
 from .spending import Spending
@@ -247,6 +248,8 @@ class Switchboard:
             call.worker.link.send(encode(CREDIT, call.worker_id, None, {"n": count}, NIL))
         elif call.method in SPREAD:
             self.batches.add_credit(call)
+        elif call.method == REPORT_MAKE:
+            self.stored.deliveries.wake(call)
 
     def client_gone(self, caller: Caller) -> None:
         """Give up all that this client had asked for."""
@@ -258,6 +261,7 @@ class Switchboard:
         """A client that had not read has caught up."""
         self.placing.resume(caller)
         self.batches.client_reads_again(caller)
+        self.stored.deliveries.wake_all()
         self.flush()
 
     def pump(self) -> None:

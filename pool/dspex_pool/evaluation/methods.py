@@ -10,7 +10,7 @@ from dspex_pool.library.names import check_prefix, check_program
 from dspex_pool.ports import Stored
 from dspex_pool.program_methods import Encoded, Handler, parameters
 from dspex_pool.store import Conflict, Delete, Drop
-from dspex_protocol import encode_value
+from dspex_protocol import encode_value, error
 from dspex_protocol.slices import join_array, join_map
 
 from . import records
@@ -41,12 +41,15 @@ class EvaluationMethods:
 
     Args:
         stored: The store, and where what computes for long is done.
+
+    Attributes:
+        reader: Reads them.
     """
 
     def __init__(self, stored: Stored) -> None:
         self._store = stored.store
         self._apart = stored.tasks.apart
-        self._reader = Reader(stored.store, self._apart)
+        self.reader = Reader(stored.store, self._apart)
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
@@ -62,7 +65,7 @@ class EvaluationMethods:
 
     async def _get(self, call: Call) -> object:
         return evaluation_answer(
-            *await self._reader.whole(_named(parameters(NamedEvaluation, call).evaluation))
+            *await self.reader.whole(_named(parameters(NamedEvaluation, call).evaluation))
         )
 
     async def _list(self, call: Call) -> object:
@@ -70,7 +73,7 @@ class EvaluationMethods:
         check_prefix(wish.prefix)
         check_prefix(wish.after, "after")
         wanted = Wanted(wish.program, wish.dataset)
-        page = await self._reader.page(wish.prefix, wish.after, wish.limit, wanted)
+        page = await self.reader.page(wish.prefix, wish.after, wish.limit, wanted)
         answer: dict[str, object] = {
             "evaluations": [evaluation_row(head) for head in page.heads],
             "next": page.next,
@@ -79,10 +82,10 @@ class EvaluationMethods:
 
     async def _rows(self, call: Call) -> object:
         wish = parameters(GetEvaluationRows, call)
-        head = await self._reader.head(_named(wish.evaluation))
-        facts = await self._reader.facts(head)
+        head = await self.reader.head(_named(wish.evaluation))
+        facts = await self.reader.facts(head)
         found = await self._apart(lambda: chosen(wish, head, facts))
-        rows = await self._reader.rows(head, found[wish.offset : wish.offset + wish.limit])
+        rows = await self.reader.rows(head, found[wish.offset : wish.offset + wish.limit])
         end = wish.offset + len(rows)
         said = {
             "evaluation": head.evaluation,
@@ -93,31 +96,46 @@ class EvaluationMethods:
         return Encoded(join_map({**encoded, "rows": join_array(rows)}))
 
     async def _compare(self, call: Call) -> object:
-        wish = parameters(CompareEvaluations, call)
-        whole = [await self._reader.whole(_named(one, "evaluations")) for one in wish.evaluations]
+        return Encoded(await self.compare(parameters(CompareEvaluations, call), call))
+
+    async def compare(self, wish: CompareEvaluations, call: Call) -> bytes:
+        """The answer to `evaluation.compare`, encoded.
+
+        Args:
+            wish: What is compared, and how.
+            call: For whom.
+
+        Raises:
+            DSPexError: `invalid_argument`, `unknown_evaluation`; `cancelled` when the call has ended.
+        """
+        whole = [await self.reader.whole(_named(one, "evaluations")) for one in wish.evaluations]
         check_rows([head for head, _ in whole])
         sides = [
-            Side(head=head, request=request, facts=await self._reader.facts(head)) for head, request in whole
+            Side(head=head, request=request, facts=await self.reader.facts(head)) for head, request in whole
         ]
         metrics, left_out = shared_metrics(wish, sides)
         comparison = await self._apart(lambda: Comparison(wish, sides, metrics))
         for piece in comparison.pieces():
             await self._apart(piece)
             if call.caller is None:  # nobody waits for it any more
-                return None
-        answer = await self._apart(
-            lambda: encode_value(_comparison_answer(wish, sides, comparison, left_out))
-        )
-        return Encoded(answer)
+                raise error("cancelled", "the call has ended")
+        return await self._apart(lambda: encode_value(_comparison_answer(wish, sides, comparison, left_out)))
 
     async def _failures(self, call: Call) -> object:
-        wish = parameters(FindFailures, call)
-        head = await self._reader.head(_named(wish.evaluation))
-        facts = await self._reader.facts(head)
+        return await self.failures(parameters(FindFailures, call))
+
+    async def failures(self, wish: FindFailures) -> dict[str, object]:
+        """The answer to `evaluation.failures`.
+
+        Raises:
+            DSPexError: `unknown_evaluation`.
+        """
+        head = await self.reader.head(_named(wish.evaluation))
+        facts = await self.reader.facts(head)
         clusters = Clusters(wish.below)
         worth = await self._apart(lambda: _by_entry(clusters, facts))
         after = 0
-        while entries := await self._reader.every(head, after):
+        while entries := await self.reader.every(head, after):
             after = entries[-1][0]
             await self._apart(lambda entries=entries: _add_all(clusters, entries, worth))  # type: ignore[misc]
         return {"evaluation": head.evaluation, **clusters.told(wish.limit, len(facts))}
@@ -125,7 +143,7 @@ class EvaluationMethods:
     async def _delete(self, call: Call) -> object:
         evaluation = _named(parameters(NamedEvaluation, call).evaluation)
         for _ in range(TRIES):
-            known = await self._reader.known(evaluation)
+            known = await self.reader.known(evaluation)
             if known is None:
                 raise unknown_evaluation(evaluation)
             call.begin_effects()

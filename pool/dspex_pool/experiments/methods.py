@@ -133,7 +133,7 @@ class ExperimentMethods:
 
     async def _run(self, call: Call) -> object:
         wish = parameters(NamedRun, call)
-        return _run_row(await self._named(wish.experiment, wish.run))
+        return run_row(await self._named(wish.experiment, wish.run))
 
     async def _runs(self, call: Call) -> object:
         wish = parameters(ListRuns, call)
@@ -144,7 +144,7 @@ class ExperimentMethods:
         return {
             "experiment": wish.experiment,
             "total": len(runs),
-            "runs": [_run_row(run) for run in shown],
+            "runs": [run_row(run) for run in shown],
             "next": end if end < len(runs) else None,
         }
 
@@ -192,7 +192,8 @@ def _head_row(head: Head) -> dict[str, object]:
     }
 
 
-def _run_row(run: Run) -> dict[str, object]:
+def run_row(run: Run) -> dict[str, object]:
+    """What is known of a run, as a plain value."""
     return {
         "experiment": run.experiment,
         "run": run.run,

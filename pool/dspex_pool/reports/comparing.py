@@ -142,8 +142,9 @@ def method_text(comparison: Comparison) -> str:
         else ""
     )
     return (
-        "Each row is compared with itself (paired bootstrap of the differences"
-        f"{resamples}{seed}). A win is a row in which the one named first is better. A row without a score"
+        f"Each row is compared with itself: intervals are by a paired bootstrap{resamples}{seed},"
+        " p is of a paired randomization test."
+        " A win is a row in which the one named first is better. A row without a score"
         f" counts as {score_text(comparison.failure_score)}.{several}"
         " A difference that is not significant may still be there: these rows do not show it."
     )

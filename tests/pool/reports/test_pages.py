@@ -270,7 +270,9 @@ def test_runs_are_told_apart_over_time_and_by_what_they_reached(browser: Browser
     subject, rows = SUBJECTS["experiment"]
     with page_of(browser) as page:
         opened(page, show(report_of(subject, "html", rows)))
-        assert ["1", "2", "3", "4", "5", "6"] == sorted(t for t in texts(page, ".history .tick") if "." not in t)
+        assert ["1", "2", "3", "4", "5", "6"] == sorted(
+            t for t in texts(page, ".history .tick") if "." not in t
+        )
         heads = texts(page, "thead .exact, thead .text")
         assert ["run", "state", "f1", "tokens", "k", "lm", "temperature", "begun"] == heads
         page.run("[...document.querySelectorAll('thead button')].find((b) => b.textContent === 'f1').click()")

@@ -1,0 +1,122 @@
+"""The method that makes reports: reads what one is about, has it written apart, and delivers it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from dspex_pool.evaluation.answers import evaluation_answer
+from dspex_pool.evaluation.operations import CompareEvaluations, FindFailures
+from dspex_pool.experiments.shelf import Shelf
+from dspex_pool.experiments.steps import sorted_runs
+from dspex_pool.library.names import check_program
+from dspex_pool.program_methods import Handler, parameters
+from dspex_protocol import decode_value, invalid_argument
+
+from .csv_reports import Fields
+from .operations import METHOD, MakeReport
+from .shapes import Record, maps_of
+from .sources import ComparisonSource, EvaluationSource, ExperimentSource, Portion, RowsOf, Source
+from .subjects import MEDIA_TYPES, OfComparison, OfEvaluation, OfExperiment, Writer, writer_of
+
+if TYPE_CHECKING:
+    from dspex_pool.calls import Call
+    from dspex_pool.evaluation.methods import EvaluationMethods
+    from dspex_pool.ports import Stored
+
+    from .delivery import Deliveries, Delivery
+
+SUBJECTS = ("evaluation", "comparison", "experiment")
+
+
+class ReportMethods:
+    """Answers calls about reports.
+
+    Args:
+        stored: Where what computes for long is done.
+        evaluations: Has comparisons and failures worked out, and the rows.
+        experiments: Has the runs.
+        deliveries: Bring the text to the clients.
+    """
+
+    def __init__(
+        self, stored: Stored, evaluations: EvaluationMethods, experiments: Shelf, deliveries: Deliveries
+    ) -> None:
+        self._apart = stored.tasks.apart
+        self._evaluations = evaluations
+        self._experiments = experiments
+        self._deliveries = deliveries
+
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        """What answers each method."""
+        return {METHOD: self._make}
+
+    async def _make(self, call: Call) -> object:
+        wish = parameters(MakeReport, call)
+        with self._deliveries.to(call) as delivery:
+            source = await self._source(call, wish)
+            fields = Fields()
+            if wish.format == "csv":  # whose columns stand first
+                async for portion in source.portions():
+                    delivery.check()
+                    await self._apart(partial(_look, fields, portion))
+            await self._write(writer_of(source.subject, wish.format, fields), source, delivery)
+            return {
+                "format": wish.format,
+                "media_type": MEDIA_TYPES[wish.format],
+                "size_bytes": delivery.size_bytes,
+                "text": delivery.text,
+            }
+
+    async def _write(self, writer: Writer, source: Source, delivery: Delivery) -> None:
+        await delivery.send(writer.begin())
+        async for portion in source.portions():
+            delivery.check()
+            await delivery.send(await self._apart(partial(_add, writer, portion)))
+        await delivery.send(await self._apart(writer.end))
+
+    # What it is about
+
+    async def _source(self, call: Call, wish: MakeReport) -> Source:
+        named = [name for name in SUBJECTS if getattr(wish, name) is not None]
+        if len(named) != 1:
+            raise invalid_argument("payload", f"one of {', '.join(SUBJECTS)}", ", ".join(named) or None)
+        if wish.evaluation is not None:
+            return await self._of_evaluation(wish.evaluation)
+        if wish.experiment is not None:
+            return await self._of_experiment(wish.experiment)
+        assert wish.comparison is not None
+        return await self._of_comparison(call, wish.comparison)
+
+    async def _of_evaluation(self, evaluation: str) -> Source:
+        reader = self._evaluations.reader
+        head, request = await reader.whole(check_program(evaluation, "evaluation"))
+        failures = await self._evaluations.failures(FindFailures(evaluation=evaluation))
+        subject = OfEvaluation(evaluation=evaluation_answer(head, request), failures=failures)
+        return EvaluationSource(subject, reader, await RowsOf.read(reader, head))
+
+    async def _of_comparison(self, call: Call, wish: CompareEvaluations) -> Source:
+        reader = self._evaluations.reader
+        answer = await self._evaluations.compare(wish, call)
+        comparison = cast("Record", await self._apart(lambda: decode_value(answer)))
+        whole = [await reader.whole(evaluation) for evaluation in wish.evaluations]
+        subject = OfComparison(
+            comparison=comparison, evaluations=[evaluation_answer(head, request) for head, request in whole]
+        )
+        sides = [await RowsOf.read(reader, head) for head, _ in whole]
+        return ComparisonSource(subject, reader, maps_of(comparison["rows"]), sides)
+
+    async def _of_experiment(self, experiment: str) -> Source:
+        runs = await self._experiments.runs(check_program(experiment, "experiment"))
+        subject = OfExperiment(experiment={"experiment": experiment, "total": len(runs)})
+        return ExperimentSource(subject, self._experiments, sorted_runs(runs, None, lowest=False))
+
+
+def _look(fields: Fields, portion: Portion) -> None:
+    fields.look(portion())
+
+
+def _add(writer: Writer, portion: Portion) -> str:
+    return writer.add(portion())
