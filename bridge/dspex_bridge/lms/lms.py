@@ -35,8 +35,9 @@ from .journal import Journal, JournaledVectors
 DEFAULT: Final = "default"
 """The LM of calls that name none."""
 
-_JITTER: Final = random.Random()
-"""Not the random source of all, which some optimizers seed, and must find as they left it."""
+_JITTER: Final = random.SystemRandom()
+"""Not the random source of all, which some optimizers seed, and must find as they left it; nor one of our
+own, which all workers would have as the zygote left it."""
 
 _OPENAI: Final = "https://api.openai.com/v1"
 _EMBEDDING_TIMEOUT_S: Final = 60.0  # for a batch, where the host says nothing

@@ -20,9 +20,11 @@ from ..code.code_act import CodeAct
 from ..code.flex import Flex
 from ..pipelines.pipeline import Pipeline
 from .completions import read_completions
+from .ensemble import Ensemble
 from .host_module import Host
 from .knn import KNN
 from .majority import Majority
+from .nearest_demos import KNNFewShot
 from .options import Option, arguments_of, options_of
 from .retrievers import SIGNATURE, Retrieve
 
@@ -104,6 +106,7 @@ _STATELESS: Final = frozenset(
     (
         *("Predict", "ChainOfThought", "ReAct", "ReActV2", "MultiChainComparison", "Majority"),
         *("ProgramOfThought", "CodeAct", "RLM", "Flex", "Host", "Retrieve", "Pipeline", "KNN"),
+        *("Ensemble", "KNNFewShot"),
     )
 )
 """Modules that a call does not change, but for what is in them. Of others nobody knows, so that each call
@@ -118,8 +121,8 @@ def found_classes() -> Mapping[str, Callable[..., Any]]:
         for name, class_ in sorted(vars(dspy).items())
         if inspect.isclass(class_) and issubclass(class_, dspy.Module) and class_ is not dspy.Module
     }
-    ours = {"Host": Host, "KNN": KNN, "Majority": Majority, "Pipeline": Pipeline, "Retrieve": Retrieve}
-    return {**found, "CodeAct": CodeAct, "Flex": Flex, **ours}
+    ours = (Ensemble, Host, KNN, KNNFewShot, Majority, Pipeline, Retrieve)
+    return {**found, "CodeAct": CodeAct, "Flex": Flex, **{class_.__name__: class_ for class_ in ours}}
 
 
 @functools.cache

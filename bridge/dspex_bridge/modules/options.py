@@ -131,6 +131,10 @@ _LIMITS: Final[Mapping[str, tuple[int, int]]] = {
     "max_predictor_calls": (1, 10_000),
     "max_output_chars": (1, 10_000_000),
     "k": (1, 1_000),
+    "size": (1, 64),
+    "max_bootstrapped_demos": (0, 1_000),
+    "max_labeled_demos": (0, 1_000),
+    "max_rounds": (1, 100),
 }
 """Of whole numbers that say how often a language model is asked, and of how much is found."""
 
@@ -146,6 +150,10 @@ _DOCS: Final[Mapping[str, str]] = {
     "temperature": "of the requests",
     "k": "how many passages or examples at most",
     "field": "the output that is voted on; by default the last",
+    "size": "how many of the programs are asked, by what the inputs are; by default all",
+    "max_bootstrapped_demos": "demos of which the module has made the outputs, at most",
+    "max_labeled_demos": "demos taken from the examples as they are, at most",
+    "max_rounds": "how often the module tries an example",
 }
 
 
@@ -208,6 +216,11 @@ _RULES: Final[Mapping[str, Option]] = {
         read=_read_parts,
         type="a map of name to a spec: {module, signature, options}",
         doc="modules that the function may call by name, with part.predict",
+    ),
+    "programs": Option(
+        read=_read_parts,
+        type="a map of name to a spec: {module, signature, options}",
+        doc="the programs that are asked",
     ),
     "function": Option(
         read=lambda value, path, parts: read_retriever(value, path, parts.functions),

@@ -6,6 +6,7 @@
 - `request.py`: the request of a job of the kind `optimize`, and its rows;
 - `kind.py`: the kind: what a request names is brought together, run, and what came of it told;
 - `running.py`: one run, in a thread;
+- `reshaping.py`: programs that a result becomes where it is no other state of the one before;
 - `watching.py`: what an optimizer does, as DSPy tells it; `telling.py`: as a job's events and figures;
 - `measuring.py`: the metric's calls and what goes wrong, counted;
 - `totals.py`: how many trials there will be;

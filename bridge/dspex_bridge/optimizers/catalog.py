@@ -55,6 +55,12 @@ class Chosen:
     compile: Mapping[str, Any]
     steps: Mapping[str, Chosen]
 
+    @property
+    def trains(self) -> bool:
+        """Whether it, or a step of it, has language models trained."""
+        bare = self.row.name == "BetterTogether" and not self.steps  # DSPy's own steps then train
+        return self.row.trains or bare or any(step.trains for step in self.steps.values())
+
 
 class Means(Protocol):
     """What an optimizer is made with."""

@@ -55,6 +55,11 @@ class OptimizerClass:
     lacking: Callable[[], str | None]
 
     @property
+    def trains(self) -> bool:
+        """Whether it has language models trained."""
+        return self.name == "BootstrapFinetune"
+
+    @property
     def binds_lms(self) -> bool:
         """Whether each predictor must have its language model, and not that of the settings."""
         return self.name in _BINDING
@@ -65,11 +70,14 @@ class OptimizerClass:
         return "seed" in self.constructor or "seed" in self.compiling
 
 
-_WITHOUT_METRIC: Final = frozenset(("BootstrapFewShot", "KNNFewShot", "BootstrapFinetune"))
+_WITHOUT_METRIC: Final = frozenset(("BootstrapFewShot", "BootstrapFinetune"))
 """Those that take a metric and need none: all that a teacher makes will do."""
 
-_NOT_TAKEN: Final[Mapping[str, frozenset[str]]] = {"GEPA": frozenset(("teacher",))}
-"""Arguments that are there, and that DSPy refuses."""
+_NOT_TAKEN: Final[Mapping[str, frozenset[str]]] = {
+    "GEPA": frozenset(("teacher",)),
+    "KNNFewShot": frozenset(("metric", "teacher")),
+}
+"""Arguments that are there, and that DSPy refuses, or that no stored program could keep."""
 
 _GIVEN: Final = ("metric", "trainset", "valset", "teacher", "programs")
 _BINDING: Final = frozenset(("BetterTogether", "BootstrapFinetune", "GRPO"))
@@ -87,7 +95,6 @@ _MODULES: Final[Mapping[str, str]] = {
 """Packages that optimizers import when they run."""
 
 _ALWAYS: Final[Mapping[str, str]] = {
-    "BootstrapFinetune": "it trains weights, and no language model here can be trained yet",
     "GRPO": "it trains weights by a provider that can reinforce a model, and no language model here has one",
 }
 """Why some cannot run, whatever is installed."""
@@ -140,7 +147,8 @@ def _row(name: str, class_: Any, found: Mapping[str, Any]) -> OptimizerClass:
         constructor=frozenset(own) | frozenset(spread),
         compiling=frozenset(compiling),
         takes=frozenset(key for key in _GIVEN if key in given) - _NOT_TAKEN.get(name, frozenset()),
-        needs=frozenset(key for key in _GIVEN if key in given and _is_needed(name, key, given[key])),
+        needs=frozenset(key for key in _GIVEN if key in given and _is_needed(name, key, given[key]))
+        - _NOT_TAKEN.get(name, frozenset()),
         wants_feedback="Feedback" in str(given["metric"].annotation) if "metric" in given else False,
         spread=frozenset(spread) - frozenset(own),
         lacking=functools.partial(_lacking, name, formless),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import dspy
 
 from ..adapters.choosing import adapter_of
+from ..finetuning.provider import tunable_model
 from ..jobs.asking import JobFunctions, JobJournal
 from ..jobs.job import Job
 from ..jobs.kind import Kind, Outcome, Save
@@ -23,10 +24,11 @@ from ..programs.state import copy_module, named_learners
 from ..refusals import missing, refusal
 from ..rows import Worker
 from .catalog import Chosen, check_means, read_optimizer
-from .request import Optimize, SaveChoice, check_choice, examples_of
+from .request import DatasetChoice, Optimize, SaveChoice, check_choice, examples_of
+from .reshaping import bind_trainable, ensemble_of, nearest_of
 from .running import Made, Run
 
-MAX_CODE_THREADS = 4
+MAX_CODE_THREADS: Final = 4
 """Rows at once of a program that runs code: a call has as many interpreters."""
 
 
@@ -38,9 +40,10 @@ async def optimize(worker: Worker, job: Job, what: Optimize) -> Outcome:
     functions.configure(worker.functions.names)
     lms = worker.lms.journaled(journal)
     builder = Builder(worker.programs.builder.catalog, functions, lms)
-    version, program = await _program(job, builder, what.program, what.version, what.spec, "")
+    version, program, members = await _subject(job, builder, chosen, what)
     functions.nesting = _nesting(program.template.spec)
     await job.event("started", optimizer=chosen.row.name, program=what.program, version=version)
+    trainset = await _rows(what.trainset, program, job, "trainset") or []
     run = Run(
         job=job,
         journal=journal,
@@ -50,22 +53,19 @@ async def optimize(worker: Worker, job: Job, what: Optimize) -> Outcome:
         functions=functions,
         lm=_lm(lms, what.lm),
         metric=None if what.metric is None else MetricBuilder(builder, lms).metric(what.metric, "metric"),
-        trainset=[]
-        if what.trainset is None
-        else await examples_of(what.trainset, program.signature, job, "trainset"),
-        valset=None
-        if what.valset is None
-        else await examples_of(what.valset, program.signature, job, "valset"),
+        trainset=trainset,
+        valset=await _rows(what.valset, program, job, "valset"),
         teacher=await _teacher(job, builder, lms, what),
-        programs=[],
+        programs=[_with_models(member, lms).module for member in members],
+        into=_into(builder, chosen, program, trainset),
         seed=what.seed,
-        num_threads=min(what.num_threads, MAX_CODE_THREADS)
-        if program.template.runs_code
-        else what.num_threads,
+        num_threads=_threads(program, what),
         settings={
             "adapter": adapter_of(program.template.adapter, program.template.retries, lms, "spec.adapter")
         },
     )
+    if chosen.trains:
+        bind_trainable(run.program, lms, job, what.lm)
     with _code_of(worker, program) as code:
         run.settings = {**run.settings, **code}
         made = await run.made()
@@ -77,7 +77,7 @@ def check(worker: Worker, what: Optimize) -> None:
     """Refuse what cannot begin."""
     chosen = read_optimizer(what.optimizer, "optimizer")
     check_means(chosen, worker.lms, worker.functions)
-    check_choice(what.program, what.version, what.spec, "")
+    _check_subject(chosen, what)
     if what.spec is not None:
         worker.programs.builder.template(what.spec)
     if what.teacher is not None:
@@ -90,7 +90,19 @@ def check(worker: Worker, what: Optimize) -> None:
         MetricBuilder(worker.programs.builder, worker.lms).metric(what.metric, "metric")
     if what.lm is not None:
         worker.lms.get(what.lm)
+    if chosen.trains:
+        tunable_model(worker.lms, what.lm, "lm")
     _check_needs(chosen, what)
+
+
+def _check_subject(chosen: Chosen, what: Optimize) -> None:
+    if "programs" not in chosen.row.needs:
+        check_choice(what.program, what.version, what.spec, "")
+        return
+    if what.program is not None or what.spec is not None:
+        raise refusal("program", f"none beside `programs`, of which {chosen.row.name} makes one", "one")
+    for n, choice in enumerate(what.programs):
+        check_choice(choice.program, choice.version, choice.spec, f"programs[{n}]")
 
 
 def _check_needs(chosen: Chosen, what: Optimize) -> None:
@@ -99,6 +111,44 @@ def _check_needs(chosen: Chosen, what: Optimize) -> None:
             raise missing(name, f"what {chosen.row.name} needs")
     if what.valset is not None and what.metric is None:
         raise missing("metric", "what the rows of the valset are scored by")
+
+
+async def _subject(
+    job: Job, builder: Builder, chosen: Chosen, what: Optimize
+) -> tuple[int | None, LiveProgram, list[LiveProgram]]:
+    """What is optimized, with its version; of an ensemble also its members."""
+    _check_subject(chosen, what)
+    if "programs" not in chosen.row.needs:
+        version, program = await _program(job, builder, what.program, what.version, what.spec, "")
+        return version, program, []
+    members = [
+        (await _program(job, builder, choice.program, choice.version, choice.spec, f"programs[{n}]"))[1]
+        for n, choice in enumerate(what.programs)
+    ]
+    return None, ensemble_of(builder, members, chosen.options["size"]), members
+
+
+async def _rows(
+    rows: DatasetChoice | list[object] | None, program: LiveProgram, job: Job, path: str
+) -> list[dspy.Example] | None:
+    return None if rows is None else await examples_of(rows, program.signature, job, path)
+
+
+def _into(
+    builder: Builder, chosen: Chosen, program: LiveProgram, trainset: list[dspy.Example]
+) -> LiveProgram | None:
+    """The program that an optimizer's result becomes, where it is no other state of the same."""
+    match chosen.row.name:
+        case "Ensemble":
+            return program
+        case "KNNFewShot":
+            return nearest_of(builder, program, trainset, chosen.options)
+        case _:
+            return None
+
+
+def _threads(program: LiveProgram, what: Optimize) -> int:
+    return min(what.num_threads, MAX_CODE_THREADS) if program.template.runs_code else what.num_threads
 
 
 async def _program(
@@ -175,6 +225,7 @@ def _result(job: Job, chosen: Chosen, run: Run, made: Made) -> dict[str, object]
         "history": run.teller.history_told(),
         "trials": len(run.teller.history),
         "scored_rows": run.teller.scored,
+        "failed": run.failed.told(),
         "unscored": run.unscored.told(),
         "unanswered": run.unanswered.told(),
         "usage": job.answers.spent.told(),

@@ -69,6 +69,9 @@ LEFT_OUT: Final[Mapping[str, str]] = {
 }
 """Arguments that no spec can set, and why."""
 
+UNKEPT: Final = frozenset(("metric_threshold", "teacher_settings", "max_errors"))
+"""Of what is spread over KNNFewShot: a program that bootstraps at each call has no place for these."""
+
 SPREAD: Final[Mapping[str, str]] = {
     "few_shot_bootstrap_args": "BootstrapFewShot",
     "kwargs": "BootstrapFewShot",

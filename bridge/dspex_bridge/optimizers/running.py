@@ -25,6 +25,7 @@ from ..programs.state import copy_module, dump_state, named_learners
 from .catalog import Chosen, compile_arguments, make_optimizer
 from .classes import OptimizerClass
 from .measuring import Counted, Failures
+from .reshaping import names_of
 from .taming import tamed
 from .telling import Teller
 from .totals import expected_trials
@@ -47,11 +48,13 @@ class Run:
         trainset, valset: Rows.
         teacher: Who makes demos, or None.
         programs: Of an Ensemble.
+        into: What the result becomes, where it is no other state of `program`.
         seed: None for DSPy's own.
         num_threads: Rows at once.
         settings: More of DSPy's settings.
         unscored: Rows that the metric could not score.
         unanswered: Requests that language models refused.
+        failed: Runs of modules that raised.
     """
 
     job: Job
@@ -66,11 +69,13 @@ class Run:
     valset: list[dspy.Example] | None
     teacher: dspy.Module | None
     programs: list[dspy.Module]
+    into: LiveProgram | None
     seed: int | None
     num_threads: int
     settings: Mapping[str, Any]
     unscored: Failures = field(default_factory=Failures)
     unanswered: Failures = field(default_factory=Failures)
+    failed: Failures = field(default_factory=Failures)
     gepa_callbacks: list[Any] = field(default_factory=list[Any])
 
     def __post_init__(self) -> None:
@@ -78,7 +83,7 @@ class Run:
         self._start = self.program.state
         total = expected_trials(self.chosen, len(self.program.module.predictors()))
         self.teller = Teller(self, total, is_start=self._is_start)
-        self._watcher = Watcher(self.teller)
+        self._watcher = Watcher(self.teller, self._fell)
         self.gepa_callbacks = [GEPAWatcher(self.teller, self._of_texts)]
         self.journal.on_ask = self._watcher.asked
         self.journal.on_failure = self.unanswered.add
@@ -131,9 +136,11 @@ class Run:
         }
         parallel = BatchWatcher(self.teller, len(self.trainset)).parallel()
         with dspy.context(**settings), tamed(parallel, self.seed or 0):
-            start = self._scored(self.program.module, "start")
+            start = self._scored([*self.programs, self.program.module][0], "start")
             optimizer = make_optimizer(self.chosen, self)
             compiled = self._compiled(optimizer)
+            if self.into is not None:
+                compiled = self.into.module
             best = self._scored(compiled, "result")
         scores = self._scores(start, best, optimizer)
         return Made(program=compiled, record=self._record(compiled), scores=scores)
@@ -167,11 +174,17 @@ class Run:
         if failure.code != "program_failed":
             return failure
         said = redact(str(reason).partition("\n")[0])[:512] or type(reason).__name__
-        return error(
-            "program_failed",
-            f"{self.chosen.row.name} could not go on: {said}",
-            details={**failure.details, "optimizer": self.chosen.row.name},
-        )
+        details: dict[str, object] = {**failure.details, "optimizer": self.chosen.row.name}
+        for what, failures in (("failed", self.failed), ("unscored", self.unscored)):
+            told = failures.told()
+            if told is not None:  # which DSPy has counted, until there were too many
+                details[what] = told
+                said += f"; {told['count']} {what}, such as: {told['message']}"
+        return error("program_failed", f"{self.chosen.row.name} could not go on: {said}", details=details)
+
+    def _fell(self, reason: Exception) -> None:
+        failure = to_failure(reason)
+        self.failed.add(failure.code, failure.message)
 
     def _student(self) -> dspy.Module:
         student: dspy.Module = copy_module(self.program.module)
@@ -218,8 +231,10 @@ class Run:
         return {name: float(score) for name, score in measured.items() if score is not None}
 
     def _record(self, program: dspy.Module) -> dict[str, object]:
-        record = self.program.record()
-        return {**record, "state": dump_state(program, self.program.lms)}
+        if self.into is not None:
+            return self.into.record()
+        names = names_of(program, self.program.lms)
+        return {**self.program.record(), "state": dump_state(program, names)}
 
     def _is_start(self, program: dspy.Module) -> bool:
         try:

@@ -14,6 +14,7 @@ from dspy.utils.callback import BaseCallback
 from .telling import Teller
 
 _BOOTSTRAPPING: Final = ("BootstrapFewShot", "LabeledFewShot", "KNNFewShot")
+_SEEN: Final = "_seen_by_dspex"
 _TELLING: Final = ("GEPA",)
 """Optimizers that tell of their candidates by themselves."""
 
@@ -23,10 +24,12 @@ class Watcher(BaseCallback):
 
     Args:
         teller: Is told.
+        on_failure: Is told each exception that a module has raised, once; from any thread.
     """
 
-    def __init__(self, teller: Teller) -> None:
+    def __init__(self, teller: Teller, on_failure: Callable[[Exception], None] = lambda reason: None) -> None:
         self._teller = teller
+        self._on_failure = on_failure
         self._compiles: list[str] = []
         self._evaluated: dict[str, Mapping[str, Any]] = {}
         self._thread = threading.get_ident()
@@ -45,6 +48,12 @@ class Watcher(BaseCallback):
             return
         phase = "bootstrap" if self._compiles[-1] in _BOOTSTRAPPING else "propose"
         self._teller.phase(phase, self._step)
+
+    def on_module_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
+        """A module has run; one within another raises the same exception."""
+        if isinstance(exception, Exception) and not hasattr(exception, _SEEN):
+            setattr(exception, _SEEN, True)
+            self._on_failure(exception)
 
     def on_compile_start(self, call_id: str, instance: Any, inputs: Mapping[str, Any]) -> None:
         """An optimizer begins, maybe within another."""

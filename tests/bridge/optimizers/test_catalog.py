@@ -17,7 +17,7 @@ from dspex_bridge.optimizers.classes import describe_optimizers, optimizer_class
 from dspex_bridge.optimizers.options import FROM_REQUEST, LEFT_OUT, SPREAD
 from dspex_protocol import DSPexError, LMConfig
 
-RUN_NOWHERE = {"AvatarOptimizer", "BootstrapFinetune", "GRPO", "SignatureOptimizer"}
+RUN_NOWHERE = {"AvatarOptimizer", "GRPO", "SignatureOptimizer"}
 
 
 def refused(spec: object) -> DSPexError:

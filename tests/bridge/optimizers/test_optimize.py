@@ -40,7 +40,7 @@ async def test_it_runs_to_its_end_and_gets_better(name: str) -> None:
     assert name == result["optimizer"]
     assert result["scores"]["best"] > result["scores"]["start"] == 0.3
     assert reply["replay"]["live"] == result["usage"]["lm_calls"] == len(job.answers)
-    assert result["unscored"] is result["unanswered"] is None
+    assert result["failed"] is result["unscored"] is result["unanswered"] is None
     again, second = await ran(what, job.answers, attempt=2, spent=result["usage"])
     assert {"answered": len(job.answers), "live": 0, "diverged": 0} == again["replay"]
     assert result == again["result"]
