@@ -19,7 +19,8 @@ defmodule DSPex do
 
   `batch/4` runs a program on many inputs at once; see `DSPex.Batch`.
 
-  `DSPex.Metric` says how good predictions are.
+  `DSPex.Metric` says how good predictions are, and `DSPex.Evaluation` how good a program is on
+  many rows.
 
   `DSPex.Programs` keeps programs in the server's store, with versions and tags, and
   `DSPex.Sessions` conversations with them. `DSPex.Datasets` keeps rows to train and to
