@@ -7,8 +7,11 @@ Counts that take long have a smaller default; `DSPEX_TEST_<NAME>` sets each (see
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import pytest
 import pytest_asyncio
+from tests.support.database_servers import PostgresServer, RedisServer
 from tests.support.servers import has_ready, serving, wait_for
 
 from dspex_pool.client import Client
@@ -20,3 +23,15 @@ async def client() -> AsyncIterator[Client]:
     async with serving() as one:
         await wait_for(one, has_ready(2))
         yield one
+
+
+@pytest.fixture(params=["sqlite", "redis", "postgres"])
+def lasting_store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty store that outlives servers; each backend in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:{tmp_path}/lasting.db"
+    if request.param == "redis":
+        redis: RedisServer = request.getfixturevalue("redis_server")
+        return redis.url(redis.new_database())
+    postgres: PostgresServer = request.getfixturevalue("postgres_server")
+    return postgres.url(postgres.new_database())

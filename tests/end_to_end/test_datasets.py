@@ -245,9 +245,9 @@ async def test_a_worker_that_dies_in_a_write_costs_nothing(tmp_path: Path) -> No
     assert (40_000, 1) == (known["rows"], known["newest"])
 
 
-async def test_what_is_stored_outlives_the_server(tmp_path: Path) -> None:
+async def test_what_is_stored_outlives_the_server(lasting_store: str) -> None:
     """And a deleted dataset is gone; its numbers are not given again."""
-    store = ("--workers", "1", "--store", f"sqlite:{tmp_path}/s.db")
+    store = ("--workers", "1", "--store", lasting_store)
     async with serving(*store) as client:
         await call(client, "put", {"dataset": "d", "rows": rows(5), "input_keys": ["question"]})
     async with serving(*store) as client:

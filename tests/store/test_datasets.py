@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
-from collections.abc import AsyncGenerator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,19 +20,9 @@ from dspex_pool.datasets.steps import Piece
 from dspex_pool.datasets.writer import Wish, Writer
 from dspex_pool.library.writes import Write
 from dspex_pool.store import Key, Put, Store
-from dspex_pool.store.sqlite import SqliteStore
 from dspex_protocol import DSPexError, decode_value, encode_value
 
 PUT = Wish(dataset="d", operation="put", newest=None, note=None, upload=None, piece=1, is_done=True)
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Store]:
-    """An open store."""
-    store: Store = MemoryPlace().build() if request.param == "memory" else SqliteStore(tmp_path / "s.db")
-    await store.open()
-    yield store
-    await store.close()
 
 
 class Data:
