@@ -7,11 +7,10 @@ import itertools
 import os
 import signal
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final, cast
 
 import pytest
-from tests.support.servers import info, serving, workers
+from tests.support.servers import count, info, serving, workers
 
 from dspex_pool.client import Client
 from dspex_protocol import DSPexError
@@ -27,6 +26,7 @@ LMS: Final[Mapping[str, object]] = {
     "slow": {"model": "sim/test", "options": {"seed": 7, "latency_ms": 60}},
     "host": {"model": "host/model"},
 }
+KILLS: Final = count("evaluation_kills", 3)
 KINDS: Final = ("good", "bad", "odd")
 
 
@@ -135,8 +135,8 @@ async def test_workers_that_die_cost_no_row() -> None:
     assert ("done", 80, 0) == (known["state"], known["done"], known["failed"])
 
 
-async def test_a_server_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
-    """Five times: rows that somebody has heard of are never run again, and all come in the end."""
+async def test_a_server_that_is_killed_goes_on_where_it_was(lasting_store: str) -> None:
+    """Several times: rows that somebody has heard of are never run again, and all come in the end."""
     asked_for: list[str] = []
 
     async def model(**args: Any) -> str:
@@ -144,12 +144,12 @@ async def test_a_server_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> N
         await asyncio.sleep(0.02)
         return "[[ ## mood ## ]]\ngood\n\n[[ ## completed ## ]]"
 
-    flags = ("--workers", "1", "--store", f"sqlite:{tmp_path}/s.db")
+    flags = ("--workers", "1", "--store", lasting_store)
     request = asked(evaluation="e", lm="host", parallelism=4)
     seen: list[int] = []
     known: dict[str, Any] = {}
     found: list[dict[str, Any]] = []
-    for kill in range(6):
+    for kill in range(KILLS + 1):
         async with serving(*flags, lms=LMS, functions={"model": model}) as client:
             if kill == 0:
                 await put(client, 60)
@@ -158,19 +158,19 @@ async def test_a_server_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> N
                 stream = client.stream_call("evaluation.run", request)
                 async for item in stream:
                     seen.append(cast("dict[str, Any]", item)["index"])
-                    if kill < 5 and len(seen) - before == 7:
+                    if kill < KILLS and len(seen) - before == 7:
                         os.kill(pid, signal.SIGKILL)
                 await stream.result()
             except DSPexError as failure:
                 assert "connection_lost" == failure.code
             else:
-                assert 5 == kill
+                assert KILLS == kill
                 known = await call(client, "get", {"evaluation": "e"})
                 found = await all_rows(client, "e")
     assert len(seen) == len(set(seen))
     assert ("done", 60, 60) == (known["state"], known["done"], known["scores"]["right"]["scored"])
     assert list(range(60)) == [row["index"] for row in found]
-    assert len(asked_for) <= 60 + 5 * 4 * 2  # those that ran, and those that were just being stored
+    assert len(asked_for) <= 60 + KILLS * 4 * 2  # those that ran, and those that were just being stored
 
 
 async def test_metrics_fail_each_for_itself() -> None:
