@@ -41,6 +41,12 @@ class Config:
             " with 0 none is kept while there is nothing to do"
         ),
     ] = None
+    job_workers: Annotated[
+        int,
+        Unit("jobs"),
+        Doc("jobs that run here at once, each in a worker process of its own beside the others; 0 runs none"),
+        Range(0, 64),
+    ] = 1
     calls_per_worker: Annotated[
         int,
         Unit("calls"),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from dspex_protocol import DSPexError, Hello, LMConfig, encode_value, invalid_argument
+
+if TYPE_CHECKING:
+    from .calls import Caller
 
 
 class Host:
@@ -72,6 +75,12 @@ class Host:
         """Who offers a language model: whether the settings do, and which clients."""
         clients = [owner for owner, hello in self._offers.items() if lm in hello.lms]
         return lm in self._from_settings and not clients, clients
+
+    def one_with(self, function: str) -> Caller | None:
+        """A client that offers a function, one that reads where there is one; None where none does."""
+        offering = [owner for owner, hello in self._offers.items() if function in hello.functions]
+        callers = cast("list[Caller]", offering)
+        return next((one for one in callers if not one.is_clogged), callers[0] if callers else None)
 
     def _check_models(self, hello: Hello) -> None:
         for name, lm in hello.lms.items():

@@ -6,7 +6,7 @@ supervisor cannot tell. Pipes are the third: `link.Link`, made by whoever makes 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -72,6 +72,19 @@ class Process(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alone:
+    """A process that is started from nothing, apart from the others.
+
+    Attributes:
+        environment: In addition to that of the others.
+        niceness: How far it stands behind them for the processors, 0 to 19.
+    """
+
+    environment: Mapping[str, str]
+    niceness: int
+
+
 class Processes(Protocol):
     """Where worker processes come from; `spawning.Spawner` is one.
 
@@ -97,8 +110,19 @@ class Processes(Protocol):
         """Get ready to spawn."""
         ...
 
-    def spawn(self, started: Callable[[Process, int], None], failed: Callable[[str], None]) -> None:
-        """Ask for a process; one of the two is called, later or at once."""
+    def spawn(
+        self,
+        started: Callable[[Process, int], None],
+        failed: Callable[[str], None],
+        alone: Alone | None = None,
+    ) -> None:
+        """Ask for a process; one of the two is called, later or at once.
+
+        Args:
+            started: Gets the process and our end of its wire.
+            failed: Gets the reason when there will be no process.
+            alone: What is different about one that stands apart from the others.
+        """
         ...
 
     def close(self) -> None:

@@ -125,7 +125,7 @@ class Server:
         """Give sessions back, so that others need not wait for a lease to end. Bounded in time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STORE_TIMEOUT_S):
-                await asyncio.gather(*self._supervisor.release_sessions(), return_exceptions=True)
+                await asyncio.gather(*self._supervisor.release_leases(), return_exceptions=True)
                 await self._tasks.end()
                 await self._store.close()
 

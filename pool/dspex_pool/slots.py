@@ -10,7 +10,7 @@ and what a death means for the calls the switchboard's.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from dspex_protocol import CALL, encode, encode_value
@@ -44,6 +44,9 @@ class Slots:
     Attributes:
         restarts: Workers that died and were replaced.
         recycles: Workers that were replaced while they lived, by reason.
+        guests: The pids of workers that are in no slot.
+        next_number: A number that no worker has had.
+        sweep_soon: Has what a dead worker left behind killed.
     """
 
     def __init__(self, config: Config, ports: Ports, switchboard: Switchboard, host: Host) -> None:
@@ -58,7 +61,12 @@ class Slots:
         self._workers: dict[int, Worker] = {}  # by number, those that start or drain included
         self._starts = Starts(config, ports, switchboard, host, owner=self)
         self._worn: deque[Worker] = deque()  # to be recycled, once it is their turn
-        self._sweeper = Sweeper(ports, lambda: {worker.process.pid for worker in self.workers})
+        self._sweeper = Sweeper(
+            ports, lambda: {worker.process.pid for worker in self.workers} | self.guests()
+        )
+        self.guests: Callable[[], set[int]] = set
+        self.next_number = self._starts.next_number
+        self.sweep_soon = self._sweeper.sweep_soon
         self._closing = False
         self.restarts = 0
         self.recycles: Counter[RecycleReason] = Counter()

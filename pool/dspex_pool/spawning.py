@@ -21,7 +21,7 @@ from dspex_protocol import CALL, FAIL, NIL, NOTE, REPLY, decode_envelope, decode
 from dspex_protocol.frame import HEADER_BYTES
 
 from .logs import Log
-from .ports import Process
+from .ports import Alone, Process
 from .processes import kill_group
 from .stderr_tail import StderrTail
 
@@ -110,6 +110,7 @@ class _Request:
 
     started: Callable[[Process, int], None]
     failed: Callable[[str], None]
+    alone: Alone | None = None
 
 
 @dataclass(slots=True)
@@ -177,13 +178,23 @@ class Spawner:
         if self._use_zygote and self._zygote is None and not self._closed:
             self._start_zygote()
 
-    def spawn(self, started: Callable[[Process, int], None], failed: Callable[[str], None]) -> None:
+    def spawn(
+        self,
+        started: Callable[[Process, int], None],
+        failed: Callable[[str], None],
+        alone: Alone | None = None,
+    ) -> None:
         """Ask for a process.
 
         Args:
             started: Gets the process and our end of its wire.
             failed: Gets the reason when there will be no process.
+            alone: What is different about one that stands apart: it is never forked by the zygote, whose
+                hash seed and environment it would have.
         """
+        if alone is not None:
+            self._execute(_Request(started, failed, alone))
+            return
         self._next_id += 1
         self._requests[self._next_id] = _Request(started, failed)
         self._serve_requests()
@@ -213,14 +224,14 @@ class Spawner:
                 ours, theirs = _wire_pair()
                 opened.callback(ours.close)
                 opened.callback(theirs.close)
-                process = self._launch(["worker", str(os.getpid())], theirs.fileno())
+                process = self._launch(["worker", str(os.getpid())], theirs.fileno(), request.alone)
             except OSError as reason:
                 request.failed(f"a process could not be started: {reason.strerror}")
                 return
             wire = ours.detach()
         request.started(process, wire)
 
-    def _launch(self, arguments: list[str], stdin: int) -> ChildProcess:
+    def _launch(self, arguments: list[str], stdin: int, alone: Alone | None = None) -> ChildProcess:
         """Start a process of the bridge; its stdout and stderr are one pipe to us.
 
         Raises:
@@ -231,7 +242,7 @@ class Spawner:
             pid = os.posix_spawn(
                 BRIDGE[0],
                 [*BRIDGE, *arguments],
-                self._environment,
+                self._environment if alone is None else {**self._environment, **alone.environment},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, stdin, 0),
                     (os.POSIX_SPAWN_DUP2, write_end, 1),
@@ -244,6 +255,9 @@ class Spawner:
             raise
         finally:
             os.close(write_end)
+        if alone is not None:
+            with contextlib.suppress(OSError):  # it has ended already
+                os.setpriority(os.PRIO_PROCESS, pid, alone.niceness)  # it has one thread yet
         stderr = StderrTail(self._loop, read_end, self._log.raw)
         try:
             return ChildProcess(pid, self._loop, stderr)

@@ -75,7 +75,7 @@ class Starts:
         self._switchboard = switchboard
         self._host = host
         self._owner = owner
-        self._next_number = 1
+        self._last_number = 0
         self._boots = BootRecord(ports.random)
         self._unproven: dict[int, Timer] = {}  # ready, by number; they have done nothing yet
         self._closed = False
@@ -83,6 +83,11 @@ class Starts:
     def close(self) -> None:
         """Start none any more."""
         self._closed = True
+
+    def next_number(self) -> int:
+        """A number that no worker has had."""
+        self._last_number += 1
+        return self._last_number
 
     def fill(self, slot: Slot) -> None:
         """Start a worker for a slot, unless one is on its way."""
@@ -107,10 +112,9 @@ class Starts:
             link.close()
             process.kill()
             return
-        worker = Worker(self._next_number, slot.number, process, link)
+        worker = Worker(self.next_number(), slot.number, process, link)
         worker.allowance = draw_allowance(self._config, self._random)
         worker.holdings = Holdings(self._config.programs_per_worker, self._config.program_memory_mb << 20)
-        self._next_number += 1
         self._owner.born(worker)
         timeout = self._timers.call_later(self._config.boot_timeout_s, self._boot_timed_out, worker)
 

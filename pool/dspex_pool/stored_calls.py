@@ -21,6 +21,10 @@ from .experiments.methods import ExperimentMethods
 from .experiments.shelf import Shelf
 from .fetching import Fetching, StaleCheck
 from .handling import Handling
+from .jobs.following import Following
+from .jobs.methods import JobMethods
+from .jobs.news import News
+from .jobs.shelf import Shelf as JobShelf
 from .library.failures import for_others
 from .library.library import Library
 from .library.shelf import Held
@@ -64,6 +68,9 @@ class StoredCalls:
     Attributes:
         sessions: Those that this server makes turns of.
         deliveries: Reports that are on their way.
+        news: What happens to jobs here.
+        following: Clients that follow jobs.
+        dataset_rows: Answers `dataset.rows`, also to jobs.
     """
 
     def __init__(
@@ -109,6 +116,9 @@ class StoredCalls:
         self.deliveries = Deliveries(stored.tasks, self._handling, flush)
         evaluations = EvaluationMethods(stored)
         experiments = Shelf(stored.store, new_id=stored.new_id, wall_ms=stored.wall_ms)
+        self.news = News()
+        shelf = JobShelf(stored.store, wall_ms=stored.wall_ms, new_id=stored.new_id)
+        self.following = Following(shelf, self.news, stored.tasks, clock=clock, remind=remind, flush=flush)
         self._handlers: Mapping[str, Handler] = {
             **ProgramMethods(
                 library, self._handling, stored, self.ask_worker, forget=placing.forget_program
@@ -118,7 +128,9 @@ class StoredCalls:
             **ExperimentMethods(stored).handlers,
             **evaluations.handlers,
             **ReportMethods(stored, evaluations, experiments, self.deliveries).handlers,
+            **JobMethods(stored, self._handling, self.ask_worker, shelf, self.following, self.news).handlers,
         }
+        self.dataset_rows = self._handlers["dataset.rows"]
         assert self._handlers.keys() == STORED_METHODS.keys()
 
     @property
@@ -290,6 +302,7 @@ class StoredCalls:
         if call.method in STORED_METHODS:
             self._handling.leave(call)
             self.deliveries.wake(call)
+            self.following.wake(call)
         self._fetching.leave(call)
         if call.turn is None:
             return

@@ -10,6 +10,7 @@ from dspex_protocol.records import Doc, Length, Range
 from .datasets.operations import DATASET_METHODS
 from .evaluation.operations import EVALUATION_METHODS
 from .experiments.operations import EXPERIMENT_METHODS
+from .jobs.operations import JOB_METHODS
 from .own_method import PAGE, Limit, Note, Nothing, OwnMethod
 from .reports.operations import REPORT_METHODS
 
@@ -178,4 +179,5 @@ STORED_METHODS: Final = {
     **EXPERIMENT_METHODS,
     **EVALUATION_METHODS,
     **REPORT_METHODS,
+    **JOB_METHODS,
 }

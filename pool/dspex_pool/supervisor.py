@@ -18,6 +18,7 @@ from dspex_protocol.states import ConnectionState
 from .config import Config
 from .connections import Connection
 from .host import Host
+from .jobs.runner import Runner
 from .link import Link
 from .ports import Ports, Timer
 from .recycling import RecycleReason
@@ -60,7 +61,15 @@ class Supervisor:
         self._slots = Slots(config, ports, self._switchboard, self._host)
         self._upkeep = Upkeep(config, ports, self._slots, self._switchboard)
         self._switchboard.placing.on_no_room = self._upkeep.scale_soon
-        self.weigh = self._upkeep.weigh
+        self._jobs = Runner(
+            config,
+            ports,
+            self._switchboard,
+            self._host,
+            next_number=self._slots.next_number,
+            orphans=self._slots.sweep_soon,
+        )
+        self._slots.guests = lambda: self._jobs.pids
         self._switchboard.conclude("lm.list", self._with_owners)
         self._draining = False
         self._last_client = 0
@@ -70,6 +79,7 @@ class Supervisor:
         """Start the workers."""
         self._slots.start(self._config.least_workers)
         self._upkeep.start()
+        self._jobs.start()
         self._switchboard.flush()
 
     def close(self) -> None:
@@ -77,11 +87,17 @@ class Supervisor:
         for connection in [connection for connection in self.connections if connection.peer_pid is not None]:
             if connection.state is not ConnectionState.DRAINING:  # else it has been told
                 connection.close("draining", "the server ends with the client that started it")
+        self._jobs.close()
         self._slots.close()
 
-    def release_sessions(self) -> list[Coroutine[object, object, None]]:
-        """What gives the sessions back that this server makes turns of; for its end."""
-        return self._switchboard.stored.sessions.release_all()
+    def weigh(self, readings: dict[int, int]) -> None:
+        """Take readings of the workers' memory: bytes of its own by worker's number."""
+        self._upkeep.weigh(readings)
+        self._jobs.weigh(readings)
+
+    def release_leases(self) -> list[Coroutine[object, object, None]]:
+        """What gives sessions and jobs back, so that others need not wait for a lease to end; for its end."""
+        return [*self._switchboard.stored.sessions.release_all(), *self._jobs.release_all()]
 
     def add_client(self, link: Link, peer_pid: int | None = None) -> Connection:
         """Begin to serve a client on a link that is not started yet.
@@ -118,6 +134,7 @@ class Supervisor:
         """Take what a client offers and say what it gets."""
         if self._host.accept(connection, hello):
             self._slots.reconfigure()
+            self._jobs.reconfigure()
         return Welcome(
             server=self._server,
             instance=self._instance,
@@ -140,6 +157,7 @@ class Supervisor:
             "scale": self._slots.scale(self._config.least_workers),
             "restarts": self._slots.restarts,
             "recycles": {str(reason): count for reason, count in self._slots.recycles.items()},
+            "jobs": self._jobs.snapshot(),
             "draining": self._draining,
             "clients": [connection.snapshot() for connection in self.connections],
             **self._switchboard.snapshot(),
@@ -176,6 +194,8 @@ class Supervisor:
         self.connections.remove(connection)
         if self._host.withdraw(connection):
             self._slots.reconfigure()
+            self._jobs.reconfigure()
+        self._jobs.client_gone(connection)
         if self._draining:
             self._end_if_idle()
         elif connection.peer_pid is None and all(other.peer_pid is not None for other in self.connections):
@@ -202,6 +222,7 @@ class Supervisor:
         if not self._draining:
             self._draining = True
             self._log.info("draining")
+            self._switchboard.stored.following.close()
             for connection in list(self.connections):
                 connection.drain()
         self._timers.call_soon(self._end_if_idle)

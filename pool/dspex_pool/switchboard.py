@@ -50,6 +50,8 @@ from .evaluation.request import METHOD as EVALUATION_RUN
 from .fetching import StaleCheck
 from .history import History
 from .library.heavy import worked_out
+from .jobs.following import METHOD as JOB_FOLLOW
+from .jobs.following import FollowPause
 from .library.library import Library
 from .lifecycle import WorkerEvent
 from .operations import SPREAD
@@ -250,6 +252,8 @@ class Switchboard:
             self.batches.add_credit(call)
         elif call.method == REPORT_MAKE:
             self.stored.deliveries.wake(call)
+        elif call.method == JOB_FOLLOW:
+            self.stored.following.wake(call)
 
     def client_gone(self, caller: Caller) -> None:
         """Give up all that this client had asked for."""
@@ -473,6 +477,8 @@ class Switchboard:
                     self._kill_stuck(worker)
                 case StaleCheck():
                     self.stored.look_again(thing)
+                case FollowPause():
+                    self.stored.following.look_again(thing)
                 case BatchPause():
                     self.batches.look_again(thing)
                 case SessionSweep():

@@ -76,6 +76,11 @@ CODES: Final[Mapping[str, CodeInfo]] = {
     "record_too_new": CodeInfo(
         _C, False, "A newer DSPex wrote this record or checkpoint; it is left as it is."
     ),
+    "unknown_job": CodeInfo(_C, False, "No job of that id."),
+    "job_key_reused": CodeInfo(
+        _C, False, "That key was used for a job with another request; details name that job."
+    ),
+    "job_not_done": CodeInfo(_C, True, "The job has not ended yet: it has no result, and cannot be deleted."),
     "unknown_dataset": CodeInfo(_C, False, "No dataset of that id and version."),
     "unknown_experiment": CodeInfo(_C, False, "No experiment of that id, or no such run of it."),
     "unknown_evaluation": CodeInfo(_C, False, "No evaluation of that id."),

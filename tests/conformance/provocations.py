@@ -248,6 +248,28 @@ def _evaluation_taken(code: str) -> DSPexError | None:
     return failed(client.outcome(first))
 
 
+@provokes("unknown_job")
+def _unknown_job(code: str) -> DSPexError | None:
+    client = Room().add_client()
+    return failed(client.outcome(client.call("job.get", {"job": "none"})))
+
+
+@provokes("job_key_reused", "job_not_done")
+def _jobs(code: str) -> DSPexError | None:
+    room = Room()
+    client = room.add_client()
+
+    def submit(request: object) -> Frame:
+        call = client.call("job.submit", {"kind": "k", "request": request, "key": "k"})
+        room.workers[0].reply(room.workers[0].calls("job.check")[-1].id, None)
+        return client.outcome(call)
+
+    job = submit(1).fields["job"]
+    if code == "job_key_reused":
+        return failed(submit(2))
+    return failed(client.outcome(client.call("job.result", {"job": job})))
+
+
 @provokes("program_exists")
 def _program_exists(code: str) -> DSPexError | None:
     room = Room()

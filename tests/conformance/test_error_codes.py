@@ -21,7 +21,7 @@ DOCUMENTED: Final = {
 }
 MAYBE_EXECUTED: Final = {"worker_died", "poisoned", "evaluation_taken"}
 """Of what is provoked here, these had begun."""
-COMES_BACK: Final = {"overloaded", "boot_failed", "store_unavailable", "session_busy"}
+COMES_BACK: Final = {"overloaded", "boot_failed", "store_unavailable", "session_busy", "job_not_done"}
 """They say when."""
 
 

@@ -13,7 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.support.servers import SUPPORT, count, info, server_environment, serving, worker_pids
+from tests.support.servers import (
+    MISBEHAVE,
+    SUPPORT,
+    count,
+    info,
+    server_environment,
+    serving,
+    wait_for,
+    worker_pids,
+)
 from tests.support.survivors import alive_after, describe, end_marked, marked, new_mark
 
 from dspex_pool.client import Client
@@ -127,7 +136,9 @@ def test_a_killed_beam_leaves_nothing() -> None:
     assert [] == [one for some in left for one in some]
 
 
-async def guarded_server(mark: str, work: list[str]) -> tuple[Client, asyncio.subprocess.Process]:
+async def guarded_server(
+    mark: str, work: list[str], plugins: str = MISBEHAVE
+) -> tuple[Client, asyncio.subprocess.Process]:
     """A server whose client does not wait for its end; its guardian."""
     server_in, our_out = os.pipe()
     our_in, server_out = os.pipe()
@@ -135,7 +146,7 @@ async def guarded_server(mark: str, work: list[str]) -> tuple[Client, asyncio.su
         *(sys.executable, "-m", "dspex_pool", "serve"),
         stdin=server_in,
         stdout=server_out,
-        env=os.environ | server_environment(mark),
+        env=os.environ | server_environment(mark, {"DSPEX_PLUGINS": plugins}),
     )
     os.close(server_in)
     os.close(server_out)
@@ -185,6 +196,43 @@ async def test_a_killed_server_leaves_nothing(victim: str, kills: int) -> None:
             for left in await asyncio.gather(*(kill_inside(number, victim) for number in numbers)):
                 found += left
     assert [] == found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["host", "supervisor", "guardian"])
+@pytest.mark.parametrize("is_booting", [True, False])
+async def test_a_running_job_leaves_with_its_server(victim: str, is_booting: bool) -> None:
+    """Its worker is in no slot, and goes all the same: while it imports, and with a daemon of its own."""
+    mark = new_mark()
+    client, process = await guarded_server(mark, [], "plugin_jobs")
+    try:
+        supervisor = (await info(client))["pid"]
+        request = {"steps": 1, "stand_still": True, "spawns": True}
+        await client.call("job.submit", {"kind": "toil", "request": request})
+        await wait_for(client, lambda told: bool(told["jobs"] and told["jobs"][0]["pid"]))
+        if not is_booting:
+            (job,) = (await info(client))["jobs"]
+            await follow_until(client, job["job"], "step")
+        while (await info(client))["jobs"][0]["pid"] not in (family := marked(mark)):
+            await asyncio.sleep(0.01)  # the kernel shows its environment a moment after it began
+        if victim == "host":
+            await client.aclose()
+        else:
+            os.kill(supervisor if victim == "supervisor" else process.pid, signal.SIGKILL)
+        left = await asyncio.to_thread(alive_after, LEAVING_S, family)
+        assert [] == [describe(pid) for pid in left or marked(mark)]
+    finally:
+        end_marked(mark)
+        await client.aclose()
+        await process.wait()
+
+
+async def follow_until(client: Client, job: str, type_: str) -> None:
+    """Wait for an event of a job."""
+    stream = client.stream_call("job.follow", {"job": job})
+    async for item in stream:
+        if isinstance(item, dict) and item.get("event", {}).get("type") == type_:
+            return
 
 
 @pytest.mark.slow

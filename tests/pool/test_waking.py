@@ -11,7 +11,7 @@ from tests.support.tasks import HandTasks
 
 from dspex_pool.config import Config
 from dspex_pool.logs import Log
-from dspex_pool.ports import Ports
+from dspex_pool.ports import Alone, Ports
 from dspex_pool.store.memory import MemoryStore
 from dspex_pool.supervisor import Supervisor
 
@@ -31,7 +31,9 @@ class NoProcesses:
     def start(self) -> None:
         """Nothing."""
 
-    def spawn(self, started: Callable[..., None], failed: Callable[..., None]) -> None:
+    def spawn(
+        self, started: Callable[..., None], failed: Callable[..., None], alone: Alone | None = None
+    ) -> None:
         """Nothing."""
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from .settings import is_elastic
 from .workers import EARLY_DEATH_S, SimWorker
 
 if TYPE_CHECKING:
-    from dspex_pool.ports import Process
+    from dspex_pool.ports import Alone, Process
 
     from .world import World
 
@@ -105,7 +105,12 @@ class SimProcesses:
         """Whose wire that is."""
         return self._by_wire[wire]
 
-    def spawn(self, started: Callable[[Process, int], None], failed: Callable[[str], None]) -> None:
+    def spawn(
+        self,
+        started: Callable[[Process, int], None],
+        failed: Callable[[str], None],
+        alone: Alone | None = None,
+    ) -> None:
         """A process, at once or later, or a reason why there is none."""
         self._use_ticket()
         self.spawned += 1

@@ -182,7 +182,7 @@ class SimServer:
                 raise Violation("P4", f"{worker} is left behind")
         self._check_bytes()
         self.world.loop.end()
-        for work in self.supervisor.release_sessions():
+        for work in self.supervisor.release_leases():
             self._tasks.start(work)
 
     def forget(self) -> None:

@@ -18,7 +18,7 @@ from dspex_pool.greeting import HELLO_ID
 from dspex_pool.host import Host
 from dspex_pool.lifecycle import WorkerState
 from dspex_pool.link import Link
-from dspex_pool.ports import Ports, Process
+from dspex_pool.ports import Alone, Ports, Process
 from dspex_pool.slots import Slots
 from dspex_pool.spawning import Spawner
 from dspex_pool.upkeep import Upkeep
@@ -71,7 +71,12 @@ class FakeSpawner(Spawner):
     def is_forking(self) -> bool:
         return self.forking
 
-    def spawn(self, started: Callable[[Process, int], None], failed: Callable[[str], None]) -> None:
+    def spawn(
+        self,
+        started: Callable[[Process, int], None],
+        failed: Callable[[str], None],
+        alone: Alone | None = None,
+    ) -> None:
         self.requests.append((started, failed))
 
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import signal
+import subprocess
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -37,6 +38,7 @@ class Toil:
         default_factory=list[int]
     )
     stand_still: bool = False
+    spawns: Annotated[bool, Doc("whether it starts a daemon in a session of its own")] = False
     save_as: str | None = None
     rows: Annotated[str | None, Doc("a dataset whose rows are counted")] = None
     swallows: Annotated[bool, Doc("whether a refused request is taken for a bad one")] = False
@@ -45,6 +47,8 @@ class Toil:
 async def toil(worker: Worker, job: Job, what: Toil) -> Outcome:
     """Add up what the answers say, which says whether any was another one."""
     digest = hashlib.sha256()
+    if what.spawns:
+        subprocess.Popen(["sleep", "3600"], start_new_session=True, stdin=subprocess.DEVNULL)
     rows = 0 if what.rows is None else len(await job.rows(what.rows))
     for step in range(1, what.steps + 1):
         if step == what.die_at and job.attempt in (what.die_in_attempts or [job.attempt]):

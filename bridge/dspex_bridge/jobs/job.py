@@ -168,9 +168,10 @@ class Job:
                 return
             self._is_telling = True
         delay_s = max(0.0, self._told_s + PROGRESS_EVERY_S - monotonic())
-        self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, self._tell)
+        self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, self.tell_progress)
 
-    def _tell(self) -> None:
+    def tell_progress(self) -> None:
+        """Send the latest figures now; on the event loop."""
         spent = self.answers.spent
         with self._lock:
             self._is_telling = False

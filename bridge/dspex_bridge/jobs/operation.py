@@ -54,6 +54,7 @@ async def run_job(worker: Worker, call: RunningCall, what: RunJob) -> object:
     worker.calls.sole = call  # DSPy starts threads that know of no call
     await job.load_answers()
     outcome = await _run_until_stopped(worker, job, kind, _request(kind, what.request))
+    job.tell_progress()
     return {
         "result": outcome.result,
         "save": None if outcome.save is None else _told(outcome.save),

@@ -52,7 +52,7 @@ defmodule DSPex.Error do
     value_bad_extension value_unencodable)a
   @caller ~w(invalid_argument unknown_method unknown_program program_exists version_conflict
     write_id_reused record_too_new unknown_dataset unknown_evaluation evaluation_exists
-    unknown_experiment unknown_session session_exists
+    unknown_experiment unknown_session session_exists unknown_job job_key_reused job_not_done
     unknown_lm unknown_function callback_too_deep not_permitted)a
   @service ~w(overloaded unavailable boot_failed worker_died poisoned deadline cancelled
     draining connection_lost result_too_large evaluation_taken session_busy program_damaged store_unavailable
@@ -61,7 +61,7 @@ defmodule DSPex.Error do
     metric_failed metric_timeout finetune_failed lm_not_configured lm_auth lm_rate_limited
     lm_context_window lm_invalid_request lm_timeout lm_unavailable lm_error)a
   @retryable ~w(overloaded unavailable worker_died deadline draining connection_lost
-    session_busy store_unavailable prediction_failed function_timeout metric_timeout lm_rate_limited
+    session_busy job_not_done store_unavailable prediction_failed function_timeout metric_timeout lm_rate_limited
     lm_timeout lm_unavailable)a
 
   @types @wire ++ @caller ++ @service ++ @program

@@ -1,0 +1,158 @@
+"""ASKING: what a job's worker asks of the supervisor itself, and what it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from math import isnan
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from dspex_pool.calls import Call
+from dspex_pool.datasets.reader import Reader
+from dspex_pool.library.failures import told
+from dspex_pool.library.names import Reference, check_program
+from dspex_pool.ports import Stored, Timers
+from dspex_pool.program_methods import Encoded
+from dspex_protocol import DSPexError, decode_value, encode_value, error, invalid_argument
+from dspex_protocol.slices import cut_map, is_map, join_map
+
+from . import records, steps
+from .keeping import AGAIN_S, Keeper
+from .pausing import pause
+
+if TYPE_CHECKING:
+    from dspex_pool.library.library import Library
+
+MAX_ANSWERS: Final = 200
+"""Answers of one message: some ten thousand bytes each."""
+
+Rows = Callable[["Call"], Awaitable[object]]
+"""Answers `dataset.rows`."""
+
+
+class Asking:
+    """Answers the calls of one job's worker.
+
+    Args:
+        keeper: The job.
+        stored: The store.
+        timers: For another try of a store that gives no answer.
+        library: Programs.
+        rows: Answers `dataset.rows`.
+    """
+
+    def __init__(self, keeper: Keeper, stored: Stored, timers: Timers, library: Library, rows: Rows) -> None:
+        self._keeper = keeper
+        self._store = stored.store
+        self._tasks = stored.tasks
+        self._timers = timers
+        self._wall_ms = stored.wall_ms
+        self._library = library
+        self._rows = rows
+        self._datasets = Reader(stored.store)
+        self._handlers: Mapping[str, Callable[[dict[str, bytes]], Awaitable[bytes]]] = {
+            "job.answers": self._answers,
+            "job.answered": self._answered,
+            "job.event": self._event,
+            "job.best": self._best,
+            "job.rows": self._dataset_rows,
+            "job.program": self._program,
+        }
+
+    async def answer(self, method: str, payload: bytes) -> bytes:
+        """The payload of the REPLY.
+
+        A store that gives no answer is asked again until it does: the job waits.
+
+        Raises:
+            DSPexError: for the FAIL.
+            Lost: the job is not ours any more.
+        """
+        handler = self._handlers.get(method)
+        if handler is None or not is_map(payload):
+            raise error("unknown_method", f"there is no method {method!r} for a job")
+        while True:
+            try:
+                return await handler(cut_map(payload))
+            except DSPexError as failure:
+                if failure.code != "store_unavailable":
+                    raise
+            await pause(self._timers, self._tasks, AGAIN_S)
+
+    # The journal
+
+    async def _answers(self, asked: dict[str, bytes]) -> bytes:
+        after, limit = _whole(asked, "after"), min(MAX_ANSWERS, _whole(asked, "limit"))
+        with told:
+            entries = await self._store.entries(
+                records.answers_of(self._keeper.job.job), after=after, limit=limit
+            )
+        last = entries[-1].number if entries else after
+        return encode_value({"entries": [entry.body for entry in entries], "last": last})
+
+    async def _answered(self, asked: dict[str, bytes]) -> bytes:
+        entries = cast("list[object]", decode_value(asked.get("entries", b"\x90")))
+        if not all(isinstance(entry, bytes) for entry in entries):
+            raise invalid_argument("entries", "an array of bytes", entries)
+        kept = cast("list[bytes]", entries)
+        await self._keeper.commit(lambda job: steps.answered(job, kept))
+        return encode_value(None)
+
+    async def _event(self, asked: dict[str, bytes]) -> bytes:
+        number = _whole(asked, "n")
+        event = cast("dict[str, object]", decode_value(asked.get("event", b"\x80")))
+        if not isinstance(event.get("type"), str):
+            raise invalid_argument("event", "a map with a type", event)
+        await self._keeper.commit(lambda job: steps.event_told(job, number, event, self._wall_ms()))
+        return encode_value(None)
+
+    async def _best(self, asked: dict[str, bytes]) -> bytes:
+        score, content = decode_value(asked.get("score", b"\xc0")), asked.get("content", b"\xc0")
+        if not isinstance(score, int | float) or isinstance(score, bool) or isnan(score):
+            raise invalid_argument("score", "a number", score)
+        await self._keeper.commit(lambda job: steps.best_told(job, float(score), content))
+        return encode_value(None)
+
+    # What it works on
+
+    async def _dataset_rows(self, asked: dict[str, bytes]) -> bytes:
+        dataset = check_program(decode_value(asked.get("dataset", b"\xc0")), "dataset")
+        version = decode_value(asked.get("version", b"\xc0"))
+        if version is None:
+            pinned = await self._pinned(f"dataset/{dataset}", lambda: self._newest_rows(dataset))
+            asked["version"] = encode_value(pinned)
+        page = await self._rows(Call(cast("Any", None), 0, "dataset.rows", {}, join_map(asked), 0.0))
+        assert isinstance(page, Encoded)
+        return page.payload
+
+    async def _newest_rows(self, dataset: str) -> int:
+        _, version = await self._datasets.version(dataset, None)
+        return version.version
+
+    async def _program(self, asked: dict[str, bytes]) -> bytes:
+        program = check_program(decode_value(asked.get("program", b"\xc0")), "program")
+        version = decode_value(asked.get("version", b"\xc0"))
+        if version is None:
+            version = await self._pinned(f"program/{program}", lambda: self._newest_of(program))
+        if not isinstance(version, int) or isinstance(version, bool):
+            raise invalid_argument("version", "the number of a version", version)
+        reference = Reference(program, version)
+        held = self._library.known(reference) or await self._library.fetch(reference)
+        said = {"program": encode_value(program), "version": encode_value(held[1]), "record": held[2]}
+        return join_map(said)
+
+    async def _newest_of(self, program: str) -> int:
+        return (await self._library.fetch(Reference(program)))[1]
+
+    async def _pinned(self, what: str, newest: Callable[[], Awaitable[int]]) -> int:
+        """The version that this job works on: the one that was the newest when it first asked."""
+        if what not in self._keeper.job.pins:
+            version = await newest()
+            await self._keeper.commit(lambda job: steps.pinned(job, what, version))
+        return self._keeper.job.pins[what]
+
+
+def _whole(asked: dict[str, bytes], name: str) -> int:
+    value = decode_value(asked.get(name, b"\x00"))
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise invalid_argument(name, "an integer from 0", value)
+    return value

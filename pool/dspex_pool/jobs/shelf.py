@@ -1,0 +1,230 @@
+"""THE SHELF: jobs as anybody may see and submit them, whoever runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple, cast
+
+from dspex_pool.library.failures import told
+from dspex_pool.store import Change, Conflict, Entry, Put, Store
+from dspex_protocol import DSPexError, error
+
+from . import records, refusals, steps
+from .answers import Best
+from .records import Job, State
+
+TRIES: Final = 5
+SCANNED: Final = 200
+"""Jobs that are read at a time."""
+WISH_TTL_S: Final = 604_800.0
+"""A wish for a job that ended in the same moment is of no use to anybody; in a week the store forgets it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A job as it was asked for.
+
+    Attributes:
+        kind: What is to be done.
+        request: What that needs, encoded.
+        key: Under which there is one job only; None for none.
+        digest: Of all that makes it the same as another one under its key.
+        budget, deadline_s, note, tenant: As in `records.Job`.
+    """
+
+    kind: str
+    request: bytes
+    key: str | None
+    digest: bytes
+    budget: dict[str, int | float]
+    deadline_s: float | None
+    note: str | None
+    tenant: str
+
+
+class Found(NamedTuple):
+    """A job, the revision of its record, and whether somebody wants it to end."""
+
+    job: Job
+    revision: int
+    is_cancelling: bool
+
+
+class Shelf:
+    """Every coroutine raises a DSPexError with a `store_…` code when the store fails.
+
+    Args:
+        store: Where they are.
+        wall_ms: The wall clock in milliseconds, for people, and for the order of ids.
+        new_id: Makes an id that nobody else has made.
+    """
+
+    def __init__(self, store: Store, *, wall_ms: Callable[[], int], new_id: Callable[[], str]) -> None:
+        self._store = store
+        self._wall_ms = wall_ms
+        self._new_id = new_id
+
+    async def submit(self, wish: Wish) -> tuple[str, bool]:
+        """Make a job, or find the one of that key.
+
+        Returns:
+            Its id, and whether it was made now.
+
+        Raises:
+            DSPexError: `job_key_reused`.
+        """
+        for _ in range(TRIES):
+            known = await self._job_of_key(wish)
+            if known is not None:
+                return known, False
+            job = self._made_of(wish)
+            changes = self._changes_for(job, wish)
+            try:
+                with told:
+                    await self._store.commit(changes)
+            except Conflict:
+                continue  # another one was submitted under that key
+            return job.job, True
+        raise error("overloaded", "too many submit jobs under that key", retry_after_ms=100)
+
+    async def _job_of_key(self, wish: Wish) -> str | None:
+        if wish.key is None:
+            return None
+        with told:
+            (record,) = await self._store.get([records.key_of(records.KEY, wish.key)])
+        if record is None:
+            return None
+        known = records.open_record(records.KEY, wish.key, record.body)
+        job = str(known["job"])
+        if known["digest"] != wish.digest:
+            raise refusals.key_reused(wish.key, job)
+        return job
+
+    def _made_of(self, wish: Wish) -> Job:
+        now_ms = self._wall_ms()
+        return Job(
+            job=f"job-{now_ms:012x}-{self._new_id()[:12]}",
+            kind=wish.kind,
+            key=wish.key,
+            note=wish.note,
+            tenant=wish.tenant,
+            state=State.QUEUED,
+            budget=wish.budget,
+            deadline_s=wish.deadline_s,
+            created_ms=now_ms,
+        )
+
+    def _changes_for(self, job: Job, wish: Wish) -> list[Change]:
+        made = steps.submitted(job, wish.request)
+        changes: list[Change] = [
+            Put(key=records.key_of(records.JOB, job.job), body=records.write_job(made.job), expect=0),
+            *made.changes,
+        ]
+        if wish.key is not None:
+            body = records.write_record(records.KEY, wish.key, {"job": job.job, "digest": wish.digest})
+            changes.append(Put(key=records.key_of(records.KEY, wish.key), body=body, expect=0))
+        return changes
+
+    async def get(self, job: str) -> Found:
+        """A job as it is now.
+
+        Raises:
+            DSPexError: `unknown_job`, `store_damaged`, `record_too_new`.
+        """
+        with told:
+            record, wish = await self._store.get(
+                [records.key_of(records.JOB, job), records.key_of(records.CANCEL, job)]
+            )
+        if record is None:
+            raise refusals.unknown_job(job)
+        return Found(records.read_job(job, record.body), record.revision, wish is not None)
+
+    async def request(self, job: str) -> bytes:
+        """What was asked for, encoded.
+
+        Raises:
+            DSPexError: as `get`.
+        """
+        body = await self._open(records.REQUEST, job)
+        if body is None:
+            raise refusals.unknown_job(job)
+        return cast("bytes", body["request"])
+
+    async def best(self, job: str) -> Best | None:
+        """The best result so far; None where there is none yet."""
+        body = await self._open(records.BEST, job)
+        if body is None:
+            return None
+        return Best(score=cast("float", body["score"]), content=cast("bytes", body["content"]))
+
+    async def result(self, job: str) -> bytes:
+        """What a job that is done came to, encoded.
+
+        Raises:
+            DSPexError: `unknown_job` where it was deleted meanwhile.
+        """
+        body = await self._open(records.RESULT, job)
+        if body is None:
+            raise refusals.unknown_job(job)
+        return cast("bytes", body["result"])
+
+    async def _open(self, collection: str, job: str) -> dict[str, object] | None:
+        with told:
+            (record,) = await self._store.get([records.key_of(collection, job)])
+        return None if record is None else records.open_record(collection, job, record.body)
+
+    async def events(self, job: str, after: int, limit: int) -> list[Entry]:
+        """Events in order, those that follow a number; none of a job that is not there."""
+        with told:
+            return await self._store.entries(records.events_of(job), after=after, limit=limit)
+
+    async def page(
+        self, kind: str | None, state: str | None, after: str, limit: int
+    ) -> tuple[list[Job], str | None, list[str]]:
+        """Jobs, the newest first: a page, where the next one begins, and those that cannot be read."""
+        jobs: list[Job] = []
+        unreadable: list[str] = []
+        while len(jobs) <= limit:
+            with told:
+                found = await self._store.scan(records.JOB, after=after, limit=SCANNED, newest_first=True)
+            for record in found:
+                try:
+                    job = records.read_job(record.key.id, record.body)
+                except DSPexError:  # the others are to be seen all the same
+                    unreadable.append(record.key.id)
+                else:
+                    jobs += [job] if _is_wanted(job, kind, state) else []
+            if len(found) < SCANNED:
+                break
+            after = found[-1].key.id
+        shown = jobs[:limit]
+        return shown, shown[-1].job if len(jobs) > limit else None, unreadable
+
+    async def want_end(self, job: str) -> None:
+        """Have whoever runs a job end it."""
+        key = records.key_of(records.CANCEL, job)
+        with told:
+            body = records.write_record(records.CANCEL, job, {})
+            await self._store.commit([Put(key=key, body=body, ttl_s=WISH_TTL_S)])
+
+    async def delete(self, job: str) -> None:
+        """Forget a job that has ended.
+
+        Raises:
+            DSPexError: `unknown_job`, `job_not_done`.
+        """
+        found = await self.get(job)
+        if not found.job.is_ended:
+            raise refusals.not_done(job, found.job.state, "cancel it before it is deleted")
+        try:
+            with told:
+                await self._store.commit(steps.removed(found.job, found.revision))
+        except Conflict:
+            raise refusals.unknown_job(job) from None  # somebody else was faster
+
+
+def _is_wanted(job: Job, kind: str | None, state: str | None) -> bool:
+    if kind is not None and job.kind != kind:
+        return False
+    return state is None or (not job.is_ended if state == "open" else job.state == state)

@@ -1,0 +1,139 @@
+"""What follows from what happens to a job, by values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dspex_pool.jobs import records, steps
+from dspex_pool.jobs.records import Job, Spent, State
+from dspex_pool.store import Append, Delete, Drop, Put
+from dspex_protocol import DSPexError, encode_value, error
+
+NEW = Job(
+    job="j",
+    kind="k",
+    key="the key",
+    note=None,
+    tenant="t",
+    state=State.QUEUED,
+    budget={},
+    deadline_s=None,
+    created_ms=1,
+)
+RUNNING = steps.taken_up(NEW, 2).job
+
+
+def entry(**usage: object) -> bytes:
+    return encode_value({"kind": "lm", "key": bytes(32), "n": 1, "answer": "a", "usage": usage})
+
+
+def test_a_job_goes_through_the_store_and_back() -> None:
+    """With all that it has."""
+    whole = replace(
+        RUNNING, spent=Spent(lm_calls=3, cost_usd=0.5), pins={"dataset/d": 2}, budget={"lm_calls": 7}
+    )
+    assert whole == records.read_job("j", records.write_job(whole))
+    with pytest.raises(DSPexError) as moved:
+        records.read_job("other", records.write_job(whole))
+    assert "store_damaged" == moved.value.code
+
+
+def test_a_submission_says_whether_it_has_a_deadline() -> None:
+    """Which is a record of its own that the store forgets in time."""
+    without, with_one = steps.submitted(NEW, b"r"), steps.submitted(replace(NEW, deadline_s=9.0), b"r")
+    assert [9.0] == [change.ttl_s for change in with_one.changes if isinstance(change, Put) and change.ttl_s]
+    assert len(with_one.changes) == len(without.changes) + 1
+    assert 1 == without.job.events
+
+
+def test_an_attempt_is_counted_and_told() -> None:
+    """The first begin stays the job's."""
+    again = steps.taken_up(RUNNING, 9).job
+    assert (State.RUNNING, 2, 2, 2) == (again.state, again.attempt, again.started_ms, again.events)
+
+
+def test_answers_are_kept_and_added_up() -> None:
+    """Behind those that are there; what is new clears the record of deaths."""
+    made = steps.answered(
+        replace(RUNNING, answers=4, deaths=2, crashes=1),
+        [
+            entry(lm_calls=1, tokens_in=10, tokens_out=2, cost_usd=0.25),
+            entry(lm_calls=2, cost_usd=-1, tokens_in=True),
+        ],
+    )
+    assert Spent(lm_calls=3, tokens_in=10, tokens_out=2, cost_usd=0.25) == made.job.spent
+    assert (6, 0, 0) == (made.job.answers, made.job.deaths, made.job.crashes)
+    assert [4, 5] == [change.after for change in made.changes if isinstance(change, Append)]
+    with pytest.raises(DSPexError) as caught:
+        steps.answered(RUNNING, [b"\x01"])
+    assert "entries" == caught.value.details["field"]
+
+
+def test_an_event_is_kept_once() -> None:
+    """An attempt that comes by it again changes nothing; one out of turn is refused, and a long one."""
+    made = steps.event_told(RUNNING, 1, {"type": "step"}, 3)
+    assert (1, 2, 1) == (made.job.own_events, made.job.events, len(made.changes))
+    assert (made.job, ()) == steps.event_told(made.job, 1, {"type": "other"}, 4)
+    for number, event, field in ((3, {"type": "x"}, "n"), (2, {"type": "x" * 70_000}, "event")):
+        with pytest.raises(DSPexError) as caught:
+            steps.event_told(made.job, number, event, 5)
+        assert field == caught.value.details["field"]
+
+
+def test_only_what_is_better_is_the_best() -> None:
+    """The same again is not."""
+    first = steps.best_told(RUNNING, 0.5, b"c")
+    assert (0.5, 1) == (first.job.best_score, len(first.changes))
+    assert (first.job, ()) == steps.best_told(first.job, 0.5, b"c")
+    assert -1.0 == steps.best_told(RUNNING, -1.0, b"c").job.best_score
+
+
+def test_deaths_without_anything_new_end_a_job() -> None:
+    """Those that it caused sooner than those that came from outside; each is waited for longer."""
+    job, waits = RUNNING, list[float | None]()
+    for _ in range(steps.MAX_CRASHES):
+        made, fate = steps.worker_died(job, "SIGSEGV", 1, by_itself=True)
+        job = made.job
+        waits.append(fate.again_in_s)
+    assert [0.1, 0.2, None] == waits
+    job, waits = RUNNING, []
+    for _ in range(steps.MAX_DEATHS):
+        made, fate = steps.worker_died(job, "SIGKILL", 1, by_itself=False)
+        job = made.job
+        waits.append(fate.again_in_s)
+    assert None is waits[-1]
+    assert steps.MAX_BACKOFF_S == max(wait for wait in waits if wait is not None)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda job: steps.done(job, b"\xc0", {"answered": 0}, None, 5),
+        lambda job: steps.failed(job, error("deadline", "late"), 5),
+        lambda job: steps.cancelled(job, 5),
+    ],
+)
+def test_an_end_clears_what_only_a_running_job_needs(end: object) -> None:
+    """Its answers, its place among those that are open, and the wish to end it."""
+    made: steps.Made = end(RUNNING)  # type: ignore[operator]
+    assert made.job.is_ended
+    assert 5 == made.job.ended_ms
+    gone = {change.key.collection for change in made.changes if isinstance(change, Delete)}
+    assert {"job-open", "job-cancel", "job-deadline"} == gone
+    assert ["job-answers/j"] == [change.journal for change in made.changes if isinstance(change, Drop)]
+
+
+def test_what_is_deleted_is_all_of_it() -> None:
+    """Its key too, which is free then."""
+    changes = steps.removed(replace(NEW, state=State.DONE), 7)
+    keys = {(change.key.collection, change.key.id) for change in changes if isinstance(change, Delete)}
+    assert {
+        ("job", "j"),
+        ("job-request", "j"),
+        ("job-best", "j"),
+        ("job-result", "j"),
+        ("job-key", "the key"),
+    } == keys
+    assert ["job-events/j"] == [change.journal for change in changes if isinstance(change, Drop)]
