@@ -24,6 +24,7 @@ def draw_config(random: Random) -> Config:
     return replace(
         Config(),
         workers=workers,
+        job_workers=0,  # jobs have tests of their own: tests/store/test_jobs.py
         calls_per_worker=random.randint(1, 4),
         max_queue=random.choice((0, 1, 2, 5, 10, 30)),
         max_open_bytes=random.choice((2048, 20_000, 1 << 20)),
