@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from dspex_pool.tenants import RESERVE_PARTS
+
 from .records import CallRecord, Violation
 
 if TYPE_CHECKING:
@@ -66,7 +68,9 @@ def _overloaded(world: World, call: CallRecord, failure: Details) -> bool:
     # What a worker does for a call of the store's is held apart from that call.
     # So is each row of a batch; all of them together are as long as it, and what they share.
     held_bytes = sum(_held_bytes(other) for other in open_calls) + call.bytes
-    too_much = held_bytes > world.config.max_open_bytes
+    # The last part of the room is not for those who have their fair share already.
+    limit = world.config.max_open_bytes
+    too_much = held_bytes > limit - limit // RESERVE_PARTS
     too_many |= (
         sum(other.is_stored or other.is_turn or bool(other.program) for other in open_calls) >= MAX_STORED
     )
