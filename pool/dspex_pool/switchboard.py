@@ -49,9 +49,9 @@ from .evaluation.planner import Planner
 from .evaluation.request import METHOD as EVALUATION_RUN
 from .fetching import StaleCheck
 from .history import History
-from .library.heavy import worked_out
 from .jobs.following import METHOD as JOB_FOLLOW
 from .jobs.following import FollowPause
+from .library.heavy import worked_out
 from .library.library import Library
 from .lifecycle import WorkerEvent
 from .operations import SPREAD
