@@ -108,16 +108,15 @@ def test_deaths_without_anything_new_end_a_job() -> None:
 
 
 @pytest.mark.parametrize(
-    "end",
+    "made",
     [
-        lambda job: steps.done(job, b"\xc0", {"answered": 0}, None, 5),
-        lambda job: steps.failed(job, error("deadline", "late"), 5),
-        lambda job: steps.cancelled(job, 5),
+        steps.done(RUNNING, b"\xc0", {"answered": 0}, None, 5),
+        steps.failed(RUNNING, error("deadline", "late"), 5),
+        steps.cancelled(RUNNING, 5),
     ],
 )
-def test_an_end_clears_what_only_a_running_job_needs(end: object) -> None:
+def test_an_end_clears_what_only_a_running_job_needs(made: steps.Made) -> None:
     """Its answers, its place among those that are open, and the wish to end it."""
-    made: steps.Made = end(RUNNING)  # type: ignore[operator]
     assert made.job.is_ended
     assert 5 == made.job.ended_ms
     gone = {change.key.collection for change in made.changes if isinstance(change, Delete)}
