@@ -236,6 +236,7 @@ def job(trials: int = 24) -> dict[str, Any]:
         "attempt": 2,
         "note": "Nightly.",
         "created": MOMENT,
+        "started": MOMENT,
         "ended": MOMENT + dt.timedelta(hours=1),
         "request": {
             "program": "qa",
@@ -252,13 +253,16 @@ def job(trials: int = 24) -> dict[str, Any]:
                 {
                     "trial": n + 1,
                     "score": score,
-                    "instructions": {"predict": words[n % 3]},
-                    "demos": {"predict": n % 4},
+                    "rows": 35 if n % 5 == 4 else 200,
+                    "full": n % 5 != 4,
+                    "candidate": {"predict": {"instructions": words[n % 3], "demos": n % 4}},
                 }
                 for n, score in enumerate(scores)
             ],
-            "replay": {"answered": 1_020, "live": 1_390, "diverged": 0},
         },
+        "best_score": max(scores),
+        "saved": {"program": "qa", "version": 9},
+        "replay": {"answered": 1_020, "live": 1_390, "diverged": 0},
     }
 
 
@@ -269,7 +273,10 @@ def events(count: int = 30) -> list[dict[str, Any]]:
         {
             "n": n + 1,
             "at": MOMENT + dt.timedelta(seconds=20 * n),
-            "event": {"type": types[n % 3], "trial": n // 3 + 1, "score": 0.5 + n / 100},
+            "attempt": 1,
+            "type": types[n % 3],
+            "trial": n // 3 + 1,
+            "score": 0.5 + n / 100,
         }
         for n in range(count)
     ]

@@ -214,7 +214,7 @@ class EventsCsv:
 
     def begin(self) -> str:
         """The names of the columns."""
-        return line(("n", "at", "type", "score", "event"))
+        return line(("n", "at", "type", "score", "more"))
 
     def add(self, rows: Sequence[Record]) -> str:
         """Some events."""
@@ -226,8 +226,8 @@ class EventsCsv:
 
 
 def _event_cells(row: Record) -> Iterable[Cell]:
-    event = map_of(row.get("event"))
-    return (row.get("n"), moment_of(row.get("at")), event.get("type"), event.get("score"), event)
+    rest = {key: value for key, value in row.items() if key not in ("n", "at", "type", "score")}
+    return (row.get("n"), moment_of(row.get("at")), row.get("type"), row.get("score"), rest)
 
 
 def _of(parts: object, keys: Iterable[str]) -> Iterable[Cell]:

@@ -8,10 +8,11 @@ from typing import Final
 
 from .evaluation_words import MAX_CLUSTERS, usage_of
 from .figures import score_text
+from .job_page import rows_text
 from .job_words import error_text, instructions_of, job_facts, job_scores, job_title
 from .markdown import block, facts, heading, paragraph, sections, table
 from .shapes import Record, map_of, text_of
-from .trials import best_so_far, trials_of
+from .trials import Trials, best_so_far
 
 MAX_TRIALS: Final = 30
 
@@ -22,6 +23,7 @@ class JobMarkdown:
     def __init__(self, record: Record) -> None:
         self._record = record
         self._events: Counter[str] = Counter()
+        self._found = Trials(record)
 
     def begin(self) -> str:
         """Nothing yet."""
@@ -29,7 +31,8 @@ class JobMarkdown:
 
     def add(self, rows: Sequence[Record]) -> str:
         """Count some events."""
-        self._events.update(text_of(map_of(row.get("event")).get("type")) or "none" for row in rows)
+        self._found.add(rows)
+        self._events.update(text_of(row.get("type")) or "none" for row in rows)
         return ""
 
     def end(self) -> str:
@@ -56,16 +59,18 @@ class JobMarkdown:
         )
 
     def _trials(self) -> str | None:
-        trials = trials_of(self._record)
+        trials = self._found.all
         if not trials:
             return None
         best = best_so_far(trials)
         rows = [
-            (trial.name, score_text(trial.score), score_text(best[n]), trial.summary)
+            (trial.name, score_text(trial.score), rows_text(trial), score_text(best[n]), trial.summary)
             for n, trial in enumerate(trials[:MAX_TRIALS])
         ]
         title = f"The first {MAX_TRIALS} of {len(trials)} trials" if len(trials) > MAX_TRIALS else "Trials"
-        return heading(2, title) + table(("trial", "score", "best so far", "candidate"), rows, numbers=(1, 2))
+        return heading(2, title) + table(
+            ("trial", "score", "on rows", "best so far", "candidate"), rows, numbers=(1, 2, 3)
+        )
 
     def _instructions(self) -> str | None:
         result = map_of(self._record.get("result"))

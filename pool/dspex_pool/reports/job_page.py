@@ -13,7 +13,7 @@ from .job_words import error_text, instructions_of, job_facts, job_scores, job_t
 from .markup import Markup, element
 from .plots import history
 from .shapes import Record, map_of, text_of
-from .trials import Trial, best_so_far, trials_of
+from .trials import Trial, Trials, best_so_far
 from .values import value_markup
 
 MAX_TRIALS: Final = 500
@@ -29,6 +29,7 @@ class JobPage:
     def __init__(self, record: Record) -> None:
         self._record = record
         self._rows = Rows()
+        self._trials = Trials(record)
 
     def begin(self) -> str:
         """What stands before the events."""
@@ -36,7 +37,8 @@ class JobPage:
 
     def add(self, rows: Sequence[Record]) -> str:
         """Some events."""
-        return self._rows.add(rows)
+        self._trials.add(rows)
+        return self._rows.add([{"n": row.get("n"), "event": row} for row in rows])
 
     def end(self) -> str:
         """All that is seen."""
@@ -46,7 +48,7 @@ class JobPage:
             _heading(record),
             _error(record),
             _scores(record),
-            _history(record),
+            _history(self._trials.all),
             _spent(record),
             _result(record),
             document.browser("Events", self._rows.what_is_missing, "Choose an event to see all of it."),
@@ -59,7 +61,7 @@ EVENTS: Final = Plan(
     noun="events",
     columns=[
         Column(label="event", kind="number", at=("n",)),
-        Column(label="when", kind="text", at=("at",)),
+        Column(label="when", kind="text", at=("event", "at")),
         Column(label="type", kind="text", at=("event", "type")),
         Column(label="score", kind="number", at=("event", "score")),
         Column(label="what", kind="preview", at=("event",)),
@@ -89,23 +91,32 @@ def _scores(record: Record) -> Markup | None:
     return section("Scores", document.tiles(said)) if said else None
 
 
-def _history(record: Record) -> Markup | None:
-    trials = trials_of(record)
+def _history(trials: Sequence[Trial]) -> Markup | None:
     if not trials:
         return None
     best = best_so_far(trials)
     rows = [
-        (trial.name, score_text(trial.score), score_text(best[n]), candidate(trial))
+        (trial.name, score_text(trial.score), rows_text(trial), score_text(best[n]), candidate(trial))
         for n, trial in enumerate(trials[:MAX_TRIALS])
     ]
+    dots = [(trial.score, trial.is_full) for trial in trials]
+    about = (
+        "Dots: the score of each trial, hollow where it was tried on a part of the rows."
+        " Line: the best until then, of those that were tried on all."
+    )
     more = f"The table has the first {MAX_TRIALS} of {len(trials):,}." if len(trials) > MAX_TRIALS else None
     return section(
         "History",
-        element("div", history("Scores of trials", [trial.score for trial in trials], best), class_="scroll"),
-        element("p", "Dots: the score of each trial. Line: the best until then.", class_="dim"),
-        document.table(("trial", "score", "best so far", "candidate"), rows, numbers=(1, 2)),
+        element("div", history("Scores of trials", dots, best), class_="scroll"),
+        element("p", about, class_="dim"),
+        document.table(("trial", "score", "on rows", "best so far", "candidate"), rows, numbers=(1, 2, 3)),
         element("p", more, class_="dim") if more else None,
     )
+
+
+def rows_text(trial: Trial) -> str:
+    """On how many rows, and whether these are a part only."""
+    return f"{count_text(trial.rows)}{'' if trial.is_full else ' (a part)'}"
 
 
 def candidate(trial: Trial) -> Markup | str:
@@ -125,7 +136,7 @@ def _result(record: Record) -> Markup | None:
     result = map_of(record.get("result"))
     state = map_of(map_of(result.get("program")).get("state"))
     instructions = instructions_of(state)
-    replay = map_of(result.get("replay"))
+    replay = map_of(record.get("replay")) or map_of(result.get("replay"))
     said = document.facts({name: count_text(number_of(value)) for name, value in replay.items()})
     if not instructions and not replay:
         return None

@@ -18,12 +18,13 @@ def job_title(record: Record) -> str:
 
 def job_facts(record: Record) -> dict[str, str | None]:
     """How it stands, by name."""
-    made = map_of(map_of(record.get("result")).get("saved"))
+    made = map_of(record.get("saved"))
     attempt = number_of(record.get("attempt"))
     return {
         "job": text_of(record.get("job")),
         "state": text_of(record.get("state")),
-        "begun": moment_of(record.get("created")),
+        "submitted": moment_of(record.get("created")),
+        "begun": moment_of(record.get("started")),
         "ended": moment_of(record.get("ended")),
         "budget": budget_text(map_of(record.get("budget"))),
         "taken up": None if attempt is None else f"{count_text(attempt)} times",
@@ -54,7 +55,7 @@ def job_scores(record: Record) -> dict[str, str | None]:
     said: dict[str, str | None] = {
         name: score_text(number) for name, value in scores.items() if (number := number_of(value)) is not None
     }
-    best = number_of(map_of(record.get("best")).get("score"))
+    best = number_of(record.get("best_score"))
     if best is not None and not said:
         said["best so far"] = score_text(best)
     return said

@@ -138,15 +138,15 @@ def share_strip(title: str, shares: Sequence[tuple[str, float]]) -> Markup:
     return _drawing(title, words, STRIP_WIDTH, STRIP_HEIGHT, joined(*parts), "strip")
 
 
-def history(title: str, scores: Sequence[float | None], best: Sequence[float | None]) -> Markup:
+def history(title: str, scores: Sequence[tuple[float | None, bool]], best: Sequence[float | None]) -> Markup:
     """A score for each trial, and the best so far as a line of steps.
 
     Args:
         title: What it shows.
-        scores: Of each trial; None where it has none.
+        scores: Of each trial, None where it has none; and whether it is of all rows.
         best: The best of all trials until then.
     """
-    known = [value for value in (*scores, *best) if value is not None]
+    known = [value for value in (*(score for score, _ in scores), *best) if value is not None]
     axis = _close_axis(known)
     step = (HISTORY_WIDTH - 70) / max(1, len(scores) - 1)
 
@@ -162,8 +162,8 @@ def history(title: str, scores: Sequence[float | None], best: Sequence[float | N
         parts.append(element("path", class_="best", d=line))
     every = -(-len(scores) // MAX_POINTS)
     parts += [
-        element("circle", class_="dot", cx=x(n), cy=y(value), r=3.5)
-        for n, value in enumerate(scores)
+        element("circle", class_="dot" if is_full else "part", cx=x(n), cy=y(value), r=3.5)
+        for n, (value, is_full) in enumerate(scores)
         if value is not None and n % max(1, every) == 0
     ]
     reached = [value for value in best if value is not None]

@@ -26,7 +26,7 @@ from dspex_pool.reports.figures import (
 )
 from dspex_pool.reports.marks import in_line, marked
 from dspex_pool.reports.plots import histogram, history, interval_strip
-from dspex_pool.reports.trials import best_so_far, trials_of
+from dspex_pool.reports.trials import Trials, best_so_far
 
 NUMBERS = st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=50)
 
@@ -77,7 +77,7 @@ def test_a_drawing_is_sound_whatever_it_shows(values: list[float]) -> None:
     """It is XML, has words, and no number in it is odd."""
     drawn = [
         histogram("scores", values, mean=values[0] if values else None),
-        history("trials", values, values),
+        history("trials", [(value, n % 2 == 0) for n, value in enumerate(values)], values),
         interval_strip("mean", axis_of(values), *(values[:3] if len(values) > 2 else (None, None, None))),
     ]
     for drawing in drawn:
@@ -106,12 +106,25 @@ def test_marks_show_what_hides_and_leave_what_shapes() -> None:
     assert "one two…" == in_line("one \n two three four", 9)
 
 
-def test_the_best_so_far_never_falls() -> None:
-    """A trial without a score changes nothing."""
-    trials = trials_of(
-        {"result": {"history": [{"score": 0.2}, {"score": None}, {"score": 0.1}, {"score": 0.5}]}}
-    )
-    assert [0.2, 0.2, 0.2, 0.5] == best_so_far(trials)
+def test_the_best_so_far_is_of_trials_on_all_rows() -> None:
+    """One without a score changes nothing, nor a high score on a part of the rows."""
+    told = [
+        {"score": 0.2},
+        {"score": None},
+        {"score": 0.9, "full": False},
+        {"score": 0.1},
+        {"score": 0.5, "full": True},
+    ]
+    assert [0.2, 0.2, 0.2, 0.2, 0.5] == best_so_far(Trials({"result": {"history": told}}).all)
+
+
+def test_trials_of_a_job_without_a_result_are_those_of_its_events() -> None:
+    """Such as of one that runs, or has failed; its own word of what is best counts."""
+    trials = Trials({"state": "running"})
+    trials.add([{"type": "phase"}, {"type": "trial", "trial": 7, "score": 0.5, "is_best": True}])
+    trials.add([{"type": "trial", "trial": 8, "score": 0.6, "is_best": False}])
+    assert ["7", "8"] == [trial.name for trial in trials.all]
+    assert [0.5, 0.5] == best_so_far(trials.all)
 
 
 def test_a_report_of_an_empty_record_says_what_it_can() -> None:
