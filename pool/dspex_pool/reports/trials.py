@@ -79,14 +79,17 @@ def _is_better(trial: Trial, before: float | None) -> bool:
 
 
 def _trial(n: int, record: Record) -> Trial:
-    is_best = record.get("is_best")
+    is_best, candidate = record.get("is_best"), map_of(record.get("candidate"))
+    facts = {key: value for key, value in record.items() if key not in NO_FACTS and value is not None}
+    if candidate:
+        facts = {**candidate, **{key: value for key, value in facts.items() if key != "candidate"}}
     return Trial(
         name=text_of(record.get("trial")) or str(n),
         score=number_of(record.get("score")),
         rows=number_of(record.get("rows")),
         is_full=record.get("full") is not False,
         is_best=is_best if isinstance(is_best, bool) else None,
-        facts={key: value for key, value in record.items() if key not in NO_FACTS and value is not None},
+        facts=facts,
     )
 
 
