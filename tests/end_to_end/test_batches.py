@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pytest
+from tests.support.standing import Standing
 
 from dspex_pool.client import Client
+from dspex_pool.client_functions import HostFunction
 from dspex_pool.replies import fields_of
 from dspex_protocol import DSPexError
 
@@ -27,17 +30,21 @@ def _model(**args: Any) -> str:
     return f"[[ ## answer ## ]]\n{len(args['messages'])}\n\n[[ ## score ## ]]\n3\n\n[[ ## completed ## ]]"
 
 
+FUNCTIONS: Mapping[str, HostFunction] = {"model": _model}
+
+
 def _client(*flags: str) -> Any:
-    return Client.start(flags=("--workers", "2", *flags), lms=LMS, functions={"model": _model})
+    """Of a server of its own, for tests that kill or set something."""
+    return Client.start(flags=("--workers", "2", *flags), lms=LMS, functions=FUNCTIONS)
 
 
 def _rows(count: int) -> list[dict[str, object]]:
     return [{"question": f"What is {index}?"} for index in range(count)]
 
 
-async def test_a_batch_gives_what_as_many_predictions_give() -> None:
+async def test_a_batch_gives_what_as_many_predictions_give(standing: Standing) -> None:
     """Row by row, with the usage of all of them together."""
-    async with _client() as client:
+    async with standing.client(functions=FUNCTIONS, lms=LMS) as client:
         rows = _rows(40)
         alone = await asyncio.gather(*(client.prediction(SPEC, row) for row in rows))
         outcome = await client.outcome("batch.run", {"spec": SPEC, "inputs": rows})
@@ -69,10 +76,10 @@ async def test_a_worker_that_dies_costs_no_row() -> None:
     assert (60, 60, 0, 0) == tuple(summary[key] for key in ("rows", "done", "failed", "left"))
 
 
-async def test_a_wrong_row_is_named_and_the_others_are_run() -> None:
+async def test_a_wrong_row_is_named_and_the_others_are_run(standing: Standing) -> None:
     """By the path of the input in the batch."""
     rows = [*_rows(2), {"question": "?", "k": 3}, {}]
-    async with _client() as client:
+    async with standing.client(functions=FUNCTIONS, lms=LMS) as client:
         value = cast("dict[str, Any]", await client.call("batch.run", {"spec": SPEC, "inputs": rows}))
     first, second, third, fourth = value["results"]
     assert "prediction" in first
@@ -92,18 +99,18 @@ async def test_a_wrong_row_is_named_and_the_others_are_run() -> None:
     ],
 )
 async def test_what_is_wrong_with_the_call_is_told_once(
-    more: dict[str, object], code: str, field: str | None
+    more: dict[str, object], code: str, field: str | None, standing: Standing
 ) -> None:
     """And not of each row."""
-    async with _client() as client:
+    async with standing.client(functions=FUNCTIONS, lms=LMS) as client:
         with pytest.raises(DSPexError) as caught:
             await client.call("batch.run", {"inputs": _rows(30), **more})
     assert (code, field) == (caught.value.code, caught.value.details.get("field"))
 
 
-async def test_a_host_function_answers_for_all_rows() -> None:
+async def test_a_host_function_answers_for_all_rows(standing: Standing) -> None:
     """Here the language model is one."""
-    async with _client() as client:
+    async with standing.client(functions=FUNCTIONS, lms=LMS) as client:
         value = cast(
             "dict[str, Any]",
             await client.call("batch.run", {"spec": SPEC, "inputs": _rows(20), "lm": "host"}),
@@ -111,7 +118,7 @@ async def test_a_host_function_answers_for_all_rows() -> None:
     assert {3} == {fields_of(row["prediction"])["score"] for row in value["results"]}
 
 
-async def test_rows_of_a_host_module_call_their_own_parts() -> None:
+async def test_rows_of_a_host_module_call_their_own_parts(standing: Standing) -> None:
     """Each in the worker where that row runs."""
     parts = {"answer": {"module": "Predict", "signature": "question -> answer"}}
     spec = {
@@ -125,7 +132,7 @@ async def test_rows_of_a_host_module_call_their_own_parts() -> None:
         drafted = await host[0].part("answer", {"question": question})
         return {"answer": f"{question} {drafted['answer']}"}
 
-    async with Client.start(flags=("--workers", "2"), lms=LMS, functions={"forward": forward}) as client:
+    async with standing.client(functions={"forward": forward}, lms=LMS) as client:
         host.append(client)
         value = cast("dict[str, Any]", await client.call("batch.run", {"spec": spec, "inputs": _rows(20)}))
     answers = [str(fields_of(row["prediction"])["answer"]) for row in value["results"]]
@@ -134,9 +141,9 @@ async def test_rows_of_a_host_module_call_their_own_parts() -> None:
     ]
 
 
-async def test_a_stored_program_runs_in_one_version() -> None:
+async def test_a_stored_program_runs_in_one_version(standing: Standing) -> None:
     """That which was there when the batch came, also when it changes meanwhile."""
-    async with _client() as client:
+    async with standing.client(functions=FUNCTIONS, lms=LMS) as client:
         await client.call("program.create", {"spec": SPEC}, program="p")
         stream = client.stream_call(
             "batch.run", {"inputs": _rows(30), "lm": "slow", "parallelism": 4}, program="p"
@@ -168,9 +175,9 @@ async def test_somebody_who_waits_goes_before_the_batch() -> None:
     assert "cancelled" == caught.value.code
 
 
-async def test_it_is_described_with_what_each_prediction_takes() -> None:
+async def test_it_is_described_with_what_each_prediction_takes(standing: Standing) -> None:
     """Its own options, and those of `program.predict`."""
-    async with _client() as client:
+    async with standing.client(functions=FUNCTIONS, lms=LMS) as client:
         described = cast("dict[str, Any]", await client.call("system.describe", {}))
     parameters = described["methods"]["batch.run"]["parameters"]
     assert {

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import pytest
 from tests.support.servers import serving
+from tests.support.standing import Standing
 
 from dspex_pool.client import Client
 from dspex_protocol import DSPexError, Tagged
@@ -52,9 +53,9 @@ async def all_rows(client: Client, dataset: str, **more: object) -> list[dict[st
     return found
 
 
-async def test_rows_come_back_in_versions_that_never_change() -> None:
+async def test_rows_come_back_in_versions_that_never_change(standing: Standing) -> None:
     """Put, append, put anew: each version has its rows, whatever came after it."""
-    async with serving("--workers", "1") as client:
+    async with standing.client() as client:
         given = {"dataset": "qa", "rows": rows(2500), "input_keys": ["question"], "note": "first"}
         assert {"dataset": "qa", "version": 1} == await call(client, "put", given)
         assert 2 == (await call(client, "append", {"dataset": "qa", "rows": rows(10, 2500)}))["version"]
@@ -71,9 +72,9 @@ async def test_rows_come_back_in_versions_that_never_change() -> None:
         assert [("qa", 3, 3)] == [(one["dataset"], one["version"], one["rows"]) for one in listed]
 
 
-async def test_equal_rows_have_one_checksum_however_they_were_sent() -> None:
+async def test_equal_rows_have_one_checksum_however_they_were_sent(standing: Standing) -> None:
     """In one call, in pieces, appended; and another for other rows."""
-    async with serving("--workers", "1") as client:
+    async with standing.client() as client:
         keys = {"input_keys": ["question"]}
         await call(client, "put", {"dataset": "whole", "rows": rows(30), **keys})
         await call(client, "put", {"dataset": "grown", "rows": rows(10), **keys})
@@ -89,9 +90,9 @@ async def test_equal_rows_have_one_checksum_however_they_were_sent() -> None:
     assert sums["whole"] == sums["grown"] == sums["pieces"] != sums["other"]
 
 
-async def test_an_upload_that_is_not_done_is_seen_by_nobody() -> None:
+async def test_an_upload_that_is_not_done_is_seen_by_nobody(standing: Standing) -> None:
     """Its pieces come in order, each once; a version is made with the last."""
-    async with serving("--workers", "1") as client:
+    async with standing.client() as client:
         first = {"dataset": "big", "input_keys": ["question"], "upload": "u", "done": False}
         await call(client, "put", {**first, "rows": rows(5), "piece": 1})
         assert "unknown_dataset" == (await refused(client, "get", {"dataset": "big"})).code
@@ -107,7 +108,7 @@ async def test_an_upload_that_is_not_done_is_seen_by_nobody() -> None:
         assert "upload" == (await refused(client, "put", {**later, "piece": 3})).details["field"]
 
 
-async def test_files_become_rows_of_the_signatures_types() -> None:
+async def test_files_become_rows_of_the_signatures_types(standing: Standing) -> None:
     """CSV says numbers as text; JSON lines and Parquet have some types of their own."""
     table = pa.table(
         {"question": ["a", "b"], "answer": ["x", "y"], "score": [1, 2], "day": [dt.date(2026, 1, 2)] * 2}
@@ -121,7 +122,7 @@ async def test_files_become_rows_of_the_signatures_types() -> None:
         "json": b'[{"question": "a", "answer": "x", "score": 1}]',
         "parquet": parquet.getvalue(),
     }
-    async with serving("--workers", "1") as client:
+    async with standing.client() as client:
         for format_, document in files.items():
             given = {"dataset": format_, "document": document, "format": format_, "signature": QA}
             await call(client, "put", given)
@@ -137,9 +138,9 @@ async def test_files_become_rows_of_the_signatures_types() -> None:
     assert {"question": "b", "answer": "y", "score": 2, "day": dt.date(2026, 1, 2)} == found["parquet"][1]
 
 
-async def test_a_row_that_does_not_fit_is_named_and_nothing_is_stored() -> None:
+async def test_a_row_that_does_not_fit_is_named_and_nothing_is_stored(standing: Standing) -> None:
     """By its number and field, in what is put and in what is appended."""
-    async with serving("--workers", "1") as client:
+    async with standing.client() as client:
         good = {"question": "a", "answer": "x", "score": 1}
         bad: list[tuple[dict[str, object], str]] = [
             ({"rows": [good, {**good, "score": "many"}]}, "rows[1].score"),
@@ -170,7 +171,7 @@ async def test_a_row_that_does_not_fit_is_named_and_nothing_is_stored() -> None:
         assert 1 == (await call(client, "get", {"dataset": "d"}))["rows"]
 
 
-async def test_values_come_back_as_they_were() -> None:
+async def test_values_come_back_as_they_were(standing: Standing) -> None:
     """Those that JSON lacks too."""
     row = {
         "question": "q",
@@ -181,15 +182,15 @@ async def test_values_come_back_as_they_were() -> None:
         "picture": Tagged("image", {"url": "https://example.org/a.png"}),
         "deep": {"list": [1, [2, {"x": None}]]},
     }
-    async with serving("--workers", "1") as client:
+    async with standing.client() as client:
         await call(client, "put", {"dataset": "d", "rows": [row], "input_keys": ["question"]})
         assert [row] == await all_rows(client, "d")
 
 
-async def test_samples_and_splits_are_the_same_each_time() -> None:
+async def test_samples_and_splits_are_the_same_each_time(standing: Standing) -> None:
     """A split shares all rows out, and its sides have none in common; another seed, other sides."""
     shares = {"train": 0.6, "dev": 0.3, "test": 0.1}
-    async with serving("--workers", "1") as client:
+    async with standing.client() as client:
         await call(client, "put", {"dataset": "d", "rows": rows(101), "input_keys": ["question"]})
         split = await call(client, "split", {"dataset": "d", "split": shares, "seed": 3})
         sides = {
@@ -208,9 +209,9 @@ async def test_samples_and_splits_are_the_same_each_time() -> None:
     assert "select.side" == failure.details["field"]
 
 
-async def test_dspys_own_datasets_load_by_name() -> None:
+async def test_dspys_own_datasets_load_by_name(standing: Standing) -> None:
     """One that is in DSPy loads; one that is elsewhere says what it lacks."""
-    async with serving("--workers", "1") as client:
+    async with standing.client() as client:
         loader = {"name": "Colors", "side": "dev", "options": {"eval_seed": 1}}
         given = {"dataset": "colors", "input_keys": ["color"]}
         await call(client, "put", {**given, "loader": loader})

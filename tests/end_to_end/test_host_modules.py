@@ -11,6 +11,7 @@ from typing import Any, Final
 import dspy
 import pytest
 from tests.support.servers import PREDICT, SIM, info, serving, wait_for, worker_pids
+from tests.support.standing import Standing
 
 from dspex_bridge.adapters.adapters import ADAPTERS
 from dspex_bridge.lms.answering import AnsweringLM
@@ -59,7 +60,7 @@ async def outcome_of(client: Client, spec: object, **options: Any) -> Any:
 
 
 @pytest.mark.slow
-async def test_outputs_are_checked_against_the_signature() -> None:
+async def test_outputs_are_checked_against_the_signature(standing: Standing) -> None:
     """Each misfit is named; what may be left out has its default."""
     answers: list[object] = []
 
@@ -69,7 +70,7 @@ async def test_outputs_are_checked_against_the_signature() -> None:
             raise answer
         return answer
 
-    async with serving("--workers", "1", functions={"forward": forward}) as client:
+    async with standing.client(functions={"forward": forward}) as client:
         for answer, expected in (
             ({"answer": "a", "n": 4}, {"answer": "a", "n": 4}),
             ({"answer": "a"}, {"answer": "a", "n": 3}),
@@ -90,7 +91,7 @@ async def test_outputs_are_checked_against_the_signature() -> None:
 
 
 @pytest.mark.slow
-async def test_a_forward_that_is_slow_or_not_offered() -> None:
+async def test_a_forward_that_is_slow_or_not_offered(standing: Standing) -> None:
     """Typed, before or in time."""
     cancelled = asyncio.Event()
 
@@ -101,7 +102,7 @@ async def test_a_forward_that_is_slow_or_not_offered() -> None:
             cancelled.set()
         return {}
 
-    async with serving("--workers", "1", functions={"forward": forward}) as client:
+    async with standing.client(functions={"forward": forward}) as client:
         slow = {**PLAIN, "options": {"forward": {"function": "forward", "timeout_s": 0.05}}}
         assert "function_timeout" == (await outcome_of(client, slow))[0]
         await cancelled.wait()
@@ -126,10 +127,10 @@ class Alone(dspy.Module):  # type: ignore[misc]
 
 
 @pytest.mark.slow
-async def test_a_program_of_the_hosts_is_that_of_dspy_alone() -> None:
+async def test_a_program_of_the_hosts_is_that_of_dspy_alone(standing: Standing) -> None:
     """Fields, usage, trace and stream: its parts are predictors of the program, by name."""
     forward = Forward()
-    async with serving("--workers", "4", functions={"forward": forward}) as client:
+    async with standing.client(functions={"forward": forward}) as client:
         forward.client = client
         lm = AnsweringLM("sim/test", SimSource(SimModel(SimOptions(seed=7))))
         with dspy.context(lm=lm, adapter=ADAPTERS["chat"], disable_history=True, trace=None):
@@ -150,7 +151,7 @@ async def test_a_program_of_the_hosts_is_that_of_dspy_alone() -> None:
 
 
 @pytest.mark.slow
-async def test_what_its_parts_have_learned_is_state_of_the_program() -> None:
+async def test_what_its_parts_have_learned_is_state_of_the_program(standing: Standing) -> None:
     """Kept, changed by name, and used by the host's own calls."""
     forward = Forward()
     seen: list[str] = []
@@ -161,7 +162,7 @@ async def test_what_its_parts_have_learned_is_state_of_the_program() -> None:
 
     functions: dict[str, Callable[..., Any]] = {"forward": forward, "model": model}
     lms = {"default": {"model": "host/model"}}
-    async with serving("--workers", "2", functions=functions, lms=lms) as client:
+    async with standing.client(functions=functions, lms=lms) as client:
         forward.client = client
         state = {"draft": {"instructions": "Draft like a pirate."}}
         created: Any = await client.call("program.create", {"spec": WITH_PARTS, "state": state})
@@ -176,7 +177,7 @@ FIELDS: Final = {"answer": "a", "reasoning": "r", "good": "True", "note": "n", "
 
 
 @pytest.mark.slow
-async def test_parts_are_called_only_from_their_forward() -> None:
+async def test_parts_are_called_only_from_their_forward(standing: Standing) -> None:
     """Elsewhere there are none; each refusal says what there is."""
     refusals: list[DSPexError] = []
 
@@ -198,7 +199,7 @@ async def test_parts_are_called_only_from_their_forward() -> None:
 
     functions: dict[str, Callable[..., Any]] = {"forward": forward, "model": model}
     lms = {**SIM, "asks": {"model": "host/model"}}
-    async with serving("--workers", "1", functions=functions, lms=lms) as client:
+    async with standing.client(functions=functions, lms=lms) as client:
         assert {"answer": "a", "note": "n"} == await client.predict(WITH_PARTS, {"question": "?"})
         assert [
             "part: expected one of the parts: draft, check, got string 'drafts'",
@@ -221,7 +222,7 @@ def reward(inputs: dict[str, object], prediction: object) -> float:
 
 
 @pytest.mark.slow
-async def test_a_program_of_the_hosts_within_another_module() -> None:
+async def test_a_program_of_the_hosts_within_another_module(standing: Standing) -> None:
     """In a thread, several times; its parts stream there too."""
     forward = Forward()
     functions: dict[str, Callable[..., Any]] = {
@@ -232,7 +233,7 @@ async def test_a_program_of_the_hosts_within_another_module() -> None:
         "module": "BestOfN",
         "options": {"module": WITH_PARTS, "N": 2, "reward_fn": "reward", "threshold": 1.0},
     }
-    async with serving("--workers", "2", functions=functions) as client:
+    async with standing.client(functions=functions) as client:
         forward.client = client
         assert {"answer", "note"} == set(await client.predict(best, {"question": "?"}))
         stream = client.stream(best, {"question": "?"}, events=["token"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.support.servers import PREDICT, has_ready, info, serving, wait_for
+from tests.support.standing import Standing
 
 from dspex_pool.client import Client
 from dspex_pool.client_functions import calling_id
@@ -74,10 +75,10 @@ async def nothing_left(client: Client) -> None:
     assert (0, 0) == (snapshot["waiting"], snapshot["open_bytes"])
 
 
-async def test_words_come_as_the_host_writes_them() -> None:
+async def test_words_come_as_the_host_writes_them(standing: Standing) -> None:
     """Each before the next is written; the prediction has them all, and their tokens are counted."""
     writer = Writer(["a beginning that is long enough to be sent ", "and its ", "end"], holds_after=1)
-    async with serving(*ONE, functions={"write": writer.write}, lms=LMS) as client:
+    async with standing.client(functions={"write": writer.write}, lms=LMS) as client:
         stream = client.stream(PREDICT, {"question": "?"}, events=["token"])
         first: Any = await anext(aiter(stream))
         assert first["text"].startswith("a beginning")
@@ -91,9 +92,9 @@ async def test_words_come_as_the_host_writes_them() -> None:
         await nothing_left(client)
 
 
-async def test_the_same_function_serves_who_wants_no_stream() -> None:
+async def test_the_same_function_serves_who_wants_no_stream(standing: Standing) -> None:
     """Its pieces are joined; and a model that is asked without a program streams as well."""
-    async with serving(*ONE, functions={"write": Writer().write}, lms=LMS) as client:
+    async with standing.client(functions={"write": Writer().write}, lms=LMS) as client:
         prediction = await client.prediction(PREDICT, {"question": "?"})
         assert "".join(WORDS) == prediction.fields["answer"]
         assert (5, 5) == (prediction.meta["tokens_in"], prediction.meta["tokens_out"])
@@ -107,7 +108,7 @@ def reward(inputs: dict[str, object], prediction: object) -> float:
     return 1.0
 
 
-async def test_a_module_that_runs_in_a_thread_streams_too() -> None:
+async def test_a_module_that_runs_in_a_thread_streams_too(standing: Standing) -> None:
     """BestOfN has no async form."""
     spec = {
         "module": "BestOfN",
@@ -117,17 +118,17 @@ async def test_a_module_that_runs_in_a_thread_streams_too() -> None:
         "write": Writer().write,
         "reward": reward,
     }
-    async with serving(*ONE, functions=functions, lms=LMS) as client:
+    async with standing.client(functions=functions, lms=LMS) as client:
         stream = client.stream(spec, {"question": "?"}, events=["token"])
         assert "".join(WORDS) == "".join(await texts_of(stream))
         await stream.result()
         await nothing_left(client)
 
 
-async def test_a_halted_stream_ends_the_function() -> None:
+async def test_a_halted_stream_ends_the_function(standing: Standing) -> None:
     """CANCEL goes all the way to the host."""
     writer = Writer(["word " * 10] * 10_000)
-    async with serving(*ONE, functions={"write": writer.write}, lms=LMS) as client:
+    async with standing.client(functions={"write": writer.write}, lms=LMS) as client:
         stream = client.stream(PREDICT, {"question": "?"}, events=["token"])
         await anext(aiter(stream))
         stream.cancel()
@@ -139,10 +140,10 @@ async def test_a_halted_stream_ends_the_function() -> None:
         await nothing_left(client)
 
 
-async def test_a_reader_that_takes_nothing_stops_the_function() -> None:
+async def test_a_reader_that_takes_nothing_stops_the_function(standing: Standing) -> None:
     """What may wait is bounded, however much the host could write."""
     writer = Writer(["word " * 200] * 10_000)
-    async with serving(*ONE, functions={"write": writer.write}, lms=LMS) as client:
+    async with standing.client(functions={"write": writer.write}, lms=LMS) as client:
         stream = client.stream_call(
             "program.predict", {"spec": PREDICT, "inputs": {"question": "?"}}, credit=1
         )
@@ -155,14 +156,14 @@ async def test_a_reader_that_takes_nothing_stops_the_function() -> None:
         await asyncio.wait_for(writer.ended.wait(), 10)
 
 
-async def test_a_function_that_raises_in_the_middle_fails_the_prediction() -> None:
+async def test_a_function_that_raises_in_the_middle_fails_the_prediction(standing: Standing) -> None:
     """Once, with its code, after what had been shown."""
 
     async def write(model: str, messages: object, config: object) -> AsyncGenerator[str]:
         yield BEGINNING + "a beginning that is long enough to be sent"
         raise KeyError("the host's own mistake")
 
-    async with serving(*ONE, functions={"write": write}, lms=LMS) as client:
+    async with standing.client(functions={"write": write}, lms=LMS) as client:
         stream = client.stream(PREDICT, {"question": "?"}, events=["token"])
         await texts_of(stream)
         with pytest.raises(DSPexError) as failure:
@@ -171,11 +172,11 @@ async def test_a_function_that_raises_in_the_middle_fails_the_prediction() -> No
         await nothing_left(client)
 
 
-async def test_a_function_that_stops_in_the_middle_is_late() -> None:
+async def test_a_function_that_stops_in_the_middle_is_late(standing: Standing) -> None:
     """By `timeout_s` of the model, which is the time to each next piece."""
     writer = Writer(holds_after=2)
     lms = {"default": {"model": "host/write", "timeout_s": 0.5}}
-    async with serving(*ONE, functions={"write": writer.write}, lms=lms) as client:
+    async with standing.client(functions={"write": writer.write}, lms=lms) as client:
         stream = client.stream(PREDICT, {"question": "?"}, events=["token"])
         with pytest.raises(DSPexError) as failure:
             await stream.result()
@@ -193,7 +194,7 @@ HOSTILE: list[tuple[list[tuple[int, object]], str]] = [
 """Items, and the code of what comes of them: out of turn, beyond the credit, too long, no text."""
 
 
-async def test_a_host_that_breaks_the_rules_fails_its_prediction() -> None:
+async def test_a_host_that_breaks_the_rules_fails_its_prediction(standing: Standing) -> None:
     """And nothing else: the connection and the worker go on, and the function is told to stop."""
     stopped = 0
 
@@ -209,7 +210,7 @@ async def test_a_host_that_breaks_the_rules_fails_its_prediction() -> None:
         finally:
             stopped += 1
 
-    async with serving(*ONE, functions={"write": write}, lms=LMS) as client:
+    async with standing.client(functions={"write": write}, lms=LMS) as client:
         for number, (_, code) in enumerate(HOSTILE):
             stream = client.stream(PREDICT, {"question": "?"}, events=["token"])
             with pytest.raises(DSPexError) as failure:

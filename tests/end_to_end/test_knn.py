@@ -10,6 +10,7 @@ from typing import Any, Final
 import dspy
 import pytest
 from tests.support.servers import serving
+from tests.support.standing import Standing
 
 from dspex_bridge.signatures.signatures import build_signature
 from dspex_bridge.sim import vectors
@@ -102,11 +103,11 @@ def spec(signature: object, k: int, trainset: object, vectorizer: object) -> dic
 
 
 @pytest.mark.slow
-async def test_examples_are_those_of_dspys_knn() -> None:
+async def test_examples_are_those_of_dspys_knn(standing: Standing) -> None:
     """Five programs, by a host function and by a model that is one, one-shot and stored."""
     functions = {"embed": Embedder()}
     lms = {"vectors": {"model": "host/embed", "model_type": "embedding"}}
-    async with serving("--workers", "1", functions=functions, lms=lms) as client:
+    async with standing.client(functions=functions, lms=lms) as client:
         for signature, k, trainset, inputs in PROGRAMS:
             expected = alone(signature, k, trainset, inputs, by_words)
             assert min(k, len(trainset)) == len(expected)
@@ -118,11 +119,11 @@ async def test_examples_are_those_of_dspys_knn() -> None:
 
 
 @pytest.mark.slow
-async def test_an_offline_model_makes_the_vectors_that_dspy_would_be_given() -> None:
+async def test_an_offline_model_makes_the_vectors_that_dspy_would_be_given(standing: Standing) -> None:
     """Equal with the same seed; and what was asked for is counted."""
     lms = {"vectors": {"model": "sim/vectors", "model_type": "embedding", "options": {"seed": 7}}}
     expected = alone("question -> answer", 3, QA, {"question": QA[2]["question"]}, by_seed)
-    async with serving("--workers", "1", lms=lms) as client:
+    async with standing.client(lms=lms) as client:
         given: Any = await client.call(
             "program.predict",
             {"spec": spec("question -> answer", 3, QA, "vectors"), "inputs": {"question": QA[2]["question"]}},
@@ -189,7 +190,7 @@ async def test_a_node_of_a_pipeline_feeds_examples_to_another() -> None:
 
 
 @pytest.mark.slow
-async def test_what_does_not_fit_is_named() -> None:
+async def test_what_does_not_fit_is_named(standing: Standing) -> None:
     """An example by its place; a vectorizer that is none; vectors that are none."""
     answers: list[object] = [[[1.0], [2.0]], [[1.0, 2.0]], "none", [[1.0]]]
 
@@ -199,7 +200,7 @@ async def test_what_does_not_fit_is_named() -> None:
     functions: dict[str, Callable[..., Any]] = {"embed": Embedder(), "odd": odd}
     lms = {"writes": {"model": "sim/test"}}
     two = QA[:2]
-    async with serving("--workers", "1", functions=functions, lms=lms) as client:
+    async with standing.client(functions=functions, lms=lms) as client:
         for changed, expected in (
             ({"trainset": []}, r"options\.trainset: expected an array of 1 to 8192 examples"),
             ({"trainset": [{"answer": "a"}]}, r"options\.trainset\[0\]: expected a demo with an input"),

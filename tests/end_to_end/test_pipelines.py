@@ -14,6 +14,7 @@ import dspy
 import pytest
 from tests.support.reference import SEED
 from tests.support.servers import count, serving, wait_for, worker_pids
+from tests.support.standing import Standing
 
 from dspex_bridge.lms.answering import AnsweringLM
 from dspex_bridge.lms.usage import Usage, counting
@@ -87,9 +88,9 @@ async def get(client: Client, program: str, **which: Any) -> Any:
     return await client.call("program.get", {}, program=program, **which)
 
 
-async def test_the_bridge_gives_and_spends_what_the_same_class_does_by_hand() -> None:
+async def test_the_bridge_gives_and_spends_what_the_same_class_does_by_hand(standing: Standing) -> None:
     """Stored and one-shot; requests and tokens add up over the nodes."""
-    async with serving() as client:
+    async with standing.client() as client:
         await create(client, SPEC, "digest")
         for at in range(QUESTIONS):
             question = f"Nº {at}: why? {'long ' * (at % 7)}"
@@ -100,9 +101,9 @@ async def test_the_bridge_gives_and_spends_what_the_same_class_does_by_hand() ->
             assert 4 == figures["lm_calls"]
 
 
-async def test_each_nodes_tokens_come_under_its_name() -> None:
+async def test_each_nodes_tokens_come_under_its_name(standing: Standing) -> None:
     """As the nodes write; joined they are what the prediction has."""
-    async with serving() as client:
+    async with standing.client() as client:
         stream = client.stream(SPEC, {"question": "why?", "k": 1})
         texts: dict[str, str] = {}
         async for item in stream:
@@ -116,7 +117,7 @@ async def test_each_nodes_tokens_come_under_its_name() -> None:
         assert "search.predict.reasoning" in texts
 
 
-async def test_a_deadline_ends_all_that_runs() -> None:
+async def test_a_deadline_ends_all_that_runs(standing: Standing) -> None:
     """The host's model is told, for each node that waits for it."""
     asked, stopped = asyncio.Queue[str](), asyncio.Queue[str]()
 
@@ -129,7 +130,7 @@ async def test_a_deadline_ends_all_that_runs() -> None:
         return ""
 
     lms = {"default": {"model": "host/answer"}}
-    async with serving("--workers", "1", functions={"answer": answer}, lms=lms) as client:
+    async with standing.client(functions={"answer": answer}, lms=lms) as client:
         payload = {"spec": SPEC, "inputs": {"question": "?", "k": 1}}
         with pytest.raises(DSPexError) as failed:
             await client.call("program.predict", payload, deadline_ms=3_000)
@@ -139,7 +140,7 @@ async def test_a_deadline_ends_all_that_runs() -> None:
             await stopped.get()
 
 
-async def test_a_session_goes_through_a_pipeline() -> None:
+async def test_a_session_goes_through_a_pipeline(standing: Standing) -> None:
     """Its history is an input like any other, and feeds the nodes that have one."""
     seen: list[str] = []
 
@@ -157,7 +158,7 @@ async def test_a_session_goes_through_a_pipeline() -> None:
         "options": {"nodes": nodes},
     }
     lms = {"default": {"model": "host/answer"}}
-    async with serving(functions={"answer": answer}, lms=lms) as client:
+    async with standing.client(functions={"answer": answer}, lms=lms) as client:
         await create(client, spec, "talk")
         await client.call("session.open", {}, program="talk", session="s")
         for question in ("first of all?", "and then?"):
@@ -170,9 +171,9 @@ async def test_a_session_goes_through_a_pipeline() -> None:
         ]
 
 
-async def test_its_graph_says_what_feeds_what() -> None:
+async def test_its_graph_says_what_feeds_what(standing: Standing) -> None:
     """Beside what it is made of."""
-    async with serving() as client:
+    async with standing.client() as client:
         graph: Any = await client.call("program.graph", {"spec": SPEC})
         feeds = {(row["from"], row["to"], row["label"]) for row in graph["edges"] if row["kind"] == "feeds"}
         assert {("self.search", "self.write", "facts"), ("self.write", "self.check", "text")} <= feeds
@@ -213,7 +214,7 @@ def naming(**named: object) -> dict[str, Any]:
 
 async def test_a_stored_program_as_a_node_is_a_copy() -> None:
     """It goes on as it was made, whatever becomes of the program that it was made of, and runs anywhere."""
-    async with serving("--workers", "2") as client:
+    async with serving() as client:
         await create(client, QA, "qa", **told("Version one."))
         await create(client, COMPOSED, "whole")
         await client.call("program.update", told("Version two."), program="qa")
@@ -229,9 +230,9 @@ async def test_a_stored_program_as_a_node_is_a_copy() -> None:
         assert before == await client.predict("whole", {"question": "why?"})
 
 
-async def test_a_version_or_a_tag_says_which() -> None:
+async def test_a_version_or_a_tag_says_which(standing: Standing) -> None:
     """Without one it is the newest."""
-    async with serving() as client:
+    async with standing.client() as client:
         await create(client, QA, "qa", **told("One."), tags=["stable"])
         await client.call("program.update", told("Two."), program="qa")
         which: list[tuple[dict[str, object], str]] = [
@@ -280,13 +281,13 @@ async def test_it_goes_out_and_comes_in_as_one_program() -> None:
         assert "One." == instructions_of(await get(client, "again"))
 
 
-async def test_a_pipeline_takes_what_dspy_has_saved_of_the_same_class() -> None:
+async def test_a_pipeline_takes_what_dspy_has_saved_of_the_same_class(standing: Standing) -> None:
     """Predictors have the names that they have there."""
     learned: Any = ByHand()
     learned.search.predict.signature = learned.search.predict.signature.with_instructions("Look well.")
     learned.check.demos = [dspy.Example(answer="a", reasoning="b", sure=True)]
     document = dspy_document(learned)
-    async with serving() as client:
+    async with standing.client() as client:
         await client.call(
             "program.import", {"document": document, "format": "dspy", "spec": SPEC}, program="digest"
         )
@@ -311,11 +312,13 @@ def dspy_document(module: Any) -> str:
         ({"program": "qa", "tag": "best"}, "program 'qa' has no version with the tag 'best'"),
     ],
 )
-async def test_a_part_that_is_not_there_is_told(named: dict[str, object], message: str) -> None:
+async def test_a_part_that_is_not_there_is_told(
+    named: dict[str, object], message: str, standing: Standing
+) -> None:
     """By the node that names it, whether a program is made or changed; nothing is stored."""
-    async with serving() as client:
+    async with standing.client() as client:
         await create(client, QA, "qa")
-        await create(client, COMPOSED, "whole")
+        version = await create(client, COMPOSED, "whole")
         for method, program in (("program.create", "other"), ("program.update", "whole")):
             with pytest.raises(DSPexError, match=message) as refused:
                 await client.call(method, {"spec": naming(**named)}, program=program)
@@ -323,21 +326,21 @@ async def test_a_part_that_is_not_there_is_told(named: dict[str, object], messag
                 refused.value.code,
                 refused.value.details["field"],
             )
-        assert 1 == (await get(client, "whole"))["version"]
+        assert version == (await get(client, "whole"))["version"]
 
 
-async def test_a_prediction_by_a_spec_names_no_stored_programs() -> None:
+async def test_a_prediction_by_a_spec_names_no_stored_programs(standing: Standing) -> None:
     """They are copied when a program is made, and nothing is made there."""
-    async with serving() as client:
+    async with standing.client() as client:
         await create(client, QA, "qa")
         with pytest.raises(DSPexError, match="a stored program") as refused:
             await client.predict(COMPOSED, {"question": "why?"})
         assert "invalid_argument" == refused.value.code
 
 
-async def test_a_write_that_is_made_again_is_answered_as_the_first() -> None:
+async def test_a_write_that_is_made_again_is_answered_as_the_first(standing: Standing) -> None:
     """Also when the program that it copied is gone since."""
-    async with serving() as client:
+    async with standing.client() as client:
         await create(client, QA, "qa")
         payload = {"spec": COMPOSED}
         first = await client.call("program.create", payload, program="whole", write_id="w")
@@ -345,7 +348,7 @@ async def test_a_write_that_is_made_again_is_answered_as_the_first() -> None:
         assert first == await client.call("program.create", payload, program="whole", write_id="w")
 
 
-async def test_a_module_of_the_hosts_may_be_a_node_and_may_have_stored_parts() -> None:
+async def test_a_module_of_the_hosts_may_be_a_node_and_may_have_stored_parts(standing: Standing) -> None:
     """Its parts are predictors of the whole; a stored program among them is a copy like any other."""
     clients: list[Client] = []
 
@@ -360,7 +363,7 @@ async def test_a_module_of_the_hosts_may_be_a_node_and_may_have_stored_parts() -
     }
     nodes = {"ask": host, "tell": {"module": "Predict", "signature": "answer -> title"}}
     spec = {"module": "Pipeline", "signature": "question -> answer, title", "options": {"nodes": nodes}}
-    async with serving(functions={"forward": forward}) as client:
+    async with standing.client(functions={"forward": forward}) as client:
         clients.append(client)
         await create(client, QA, "qa", **told("One."))
         await create(client, spec, "whole")

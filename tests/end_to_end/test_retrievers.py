@@ -7,6 +7,7 @@ from typing import Any, Final
 import dspy
 import pytest
 from tests.support.servers import serving
+from tests.support.standing import Standing
 
 from dspex_protocol import DSPexError
 
@@ -27,12 +28,12 @@ def in_dspy(query: str, k: int) -> list[dspy.Example]:
 
 
 @pytest.mark.slow
-async def test_passages_are_those_of_dspys_retriever() -> None:
+async def test_passages_are_those_of_dspys_retriever(standing: Standing) -> None:
     """Without any language model, one-shot and stored."""
     with dspy.context(rm=in_dspy):
         retrieve: Any = dspy.Retrieve(k=2)
         alone = retrieve("pipes").passages
-    async with serving("--workers", "1", functions={"find": find}, lms={}) as client:
+    async with standing.client(functions={"find": find}, lms={}) as client:
         assert {"passages": alone} == await client.predict(RETRIEVE, {"query": "pipes"})
         created: Any = await client.call("program.create", {"spec": RETRIEVE})
         assert {"passages": alone} == await client.predict(created["program"], {"query": "pipes"})
@@ -52,7 +53,7 @@ async def test_a_program_written_for_dspy_asks_the_host() -> None:
 
 
 @pytest.mark.slow
-async def test_what_is_no_passages_is_named() -> None:
+async def test_what_is_no_passages_is_named(standing: Standing) -> None:
     """By its place in the answer; and a spec by its option."""
     answers: list[object] = ["a", [1], ["a", {"text": "b"}], KeyError("the host's own mistake")]
 
@@ -63,7 +64,7 @@ async def test_what_is_no_passages_is_named() -> None:
         return answer
 
     spec = {"module": "Retrieve", "options": {"function": "wrong"}}
-    async with serving("--workers", "1", functions={"wrong": wrong}, lms={}) as client:
+    async with standing.client(functions={"wrong": wrong}, lms={}) as client:
         for expected in (
             "answer: expected an array of passages, got string 'a'",
             r"answer\[0\]: expected a string, or a map with a string long_text, got 1",

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from tests.support.servers import PREDICT, info, serving
+from tests.support.servers import PREDICT, info
+from tests.support.standing import Standing
 
 from dspex_pool.client import Client
 from dspex_pool.replies import END, fields_of
@@ -26,9 +27,9 @@ async def items_of(client: Client, spec: Mapping[str, object], **options: Any) -
 
 
 @pytest.mark.slow
-async def test_a_call_says_what_it_wants() -> None:
+async def test_a_call_says_what_it_wants(standing: Standing) -> None:
     """Nothing said is as it always was; of each name that is none, its place is told."""
-    async with serving("--workers", "1") as client:
+    async with standing.client() as client:
         assert {"status"} == {item["type"] for item in await items_of(client, LIST)}
         assert {"token", "status"} == {item["type"] for item in await items_of(client, PREDICT)}
         assert {"value"} == {item["type"] for item in await items_of(client, LIST, events=["value"])}
@@ -42,9 +43,9 @@ async def test_a_call_says_what_it_wants() -> None:
 
 
 @pytest.mark.slow
-async def test_a_halted_stream_of_values_ends_its_call() -> None:
+async def test_a_halted_stream_of_values_ends_its_call(standing: Standing) -> None:
     """The worker is idle soon after, long before the answer would have been complete."""
-    async with serving("--workers", "1", lms=SLOW) as client:
+    async with standing.client(lms=SLOW) as client:
         stream = client.stream(LIST, {"question": "?"}, events=["value", "tool"])
         first: Any = await anext(aiter(stream))
         assert "value" == first["type"]
@@ -57,9 +58,9 @@ async def test_a_halted_stream_of_values_ends_its_call() -> None:
 
 
 @pytest.mark.slow
-async def test_a_slow_reader_gets_the_whole_value_in_the_end() -> None:
+async def test_a_slow_reader_gets_the_whole_value_in_the_end(standing: Standing) -> None:
     """With credit for one item at a time: fewer items, and the same end."""
-    async with serving("--workers", "1") as client:
+    async with standing.client() as client:
         call = {"spec": LIST, "inputs": {"question": "?"}, "events": ["value"]}
         call_id, pending = client.open("program.predict", call, {"credit": 1}, items=asyncio.Queue())
         assert pending.items is not None
