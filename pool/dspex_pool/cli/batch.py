@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import sys
@@ -15,8 +14,8 @@ from typing import Any, Final, TextIO, cast
 from dspex_pool.batch_payload import METHOD
 from dspex_pool.batch_plan import MAX_ROWS
 from dspex_pool.cli.call import name_or_map, read_payload, server_flags
-from dspex_pool.cli.connecting import add_connect_option, read_address, report_no_server
-from dspex_pool.cli.exits import BAD_ARGUMENTS, CALL_FAILED, NO_SERVER, OK, exits_with_code
+from dspex_pool.cli.connecting import add_connect_option, at_some_server, read_address
+from dspex_pool.cli.exits import BAD_ARGUMENTS, CALL_FAILED, OK, exits_with_code
 from dspex_pool.cli.readable import meta_text, prediction_fields, report
 from dspex_pool.client import Client
 from dspex_pool.notation import from_json, to_json
@@ -69,28 +68,10 @@ def run(arguments: list[str]) -> int:
     except DSPexError as refusal:
         print(f"dspex batch: {refusal.message}", file=sys.stderr)
         return BAD_ARGUMENTS
-    return asyncio.run(_run(request, rows, address, flags))
-
-
-async def _run(
-    request: Request, rows: list[dict[str, object]], address: str | None, flags: Sequence[str]
-) -> int:
     lms: dict[str, object] = {} if request.lm is None else {"default": {"model": request.lm}}
-    try:
-        if address is not None:
-            async with Client.connect(address, lms=lms) as client:
-                return await perform(client, request, rows)
-        async with Client.start(flags=flags, lms=lms) as client:
-            return await perform(client, request, rows)
-    except DSPexError as failure:
-        return report(failure, as_json=False)
-    except BrokenPipeError:  # the reader of stdout is gone, and not the server
-        raise
-    except OSError as reason:
-        if address is not None:
-            return report_no_server("batch", address, reason)
-        print(f"dspex batch: no server: {reason or 'it did not answer in time'}", file=sys.stderr)
-        return NO_SERVER
+    return at_some_server(
+        "batch", address, lambda client: perform(client, request, rows), flags=flags, lms=lms
+    )
 
 
 async def perform(client: Client, request: Request, rows: list[dict[str, object]]) -> int:

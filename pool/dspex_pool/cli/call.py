@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import re
@@ -12,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
-from dspex_pool.cli.connecting import add_connect_option, read_address, report_no_server
-from dspex_pool.cli.exits import BAD_ARGUMENTS, NO_SERVER, OK, exits_with_code
+from dspex_pool.cli.connecting import add_connect_option, at_some_server, read_address
+from dspex_pool.cli.exits import BAD_ARGUMENTS, OK, exits_with_code
 from dspex_pool.cli.readable import field_text, meta_text, plain, prediction_fields, report, result_text
 from dspex_pool.cli.serve import read_flags
 from dspex_pool.client import Client
@@ -76,9 +75,14 @@ def run(arguments: list[str]) -> int:
     except DSPexError as refusal:
         print(f"dspex call: {refusal.message}", file=sys.stderr)
         return BAD_ARGUMENTS
-    if address is not None:
-        return asyncio.run(_call_shared_server(request, address))
-    return asyncio.run(_call_own_server(request, flags))
+    return at_some_server(
+        "call",
+        address,
+        lambda client: perform(client, request),
+        flags=flags,
+        lms=_models(request),
+        as_json=request.json,
+    )
 
 
 def server_flags(flags: Sequence[str], *, one_worker: bool = True) -> list[str]:
@@ -102,33 +106,8 @@ def server_flags(flags: Sequence[str], *, one_worker: bool = True) -> list[str]:
     return [*added, *flags]
 
 
-async def _call_shared_server(request: Request, address: str) -> int:
-    try:
-        async with Client.connect(address, lms=_models(request)) as client:
-            return await perform(client, request)
-    except DSPexError as failure:
-        return report(failure, as_json=request.json)
-    except BrokenPipeError:  # the reader of stdout is gone, and not the server
-        raise
-    except OSError as reason:
-        return report_no_server("call", address, reason)
-
-
 def _models(request: Request) -> dict[str, object]:
     return {} if request.lm is None else {"default": {"model": request.lm}}
-
-
-async def _call_own_server(request: Request, flags: Sequence[str]) -> int:
-    try:
-        async with Client.start(flags=flags, lms=_models(request)) as client:
-            return await perform(client, request)
-    except DSPexError as failure:
-        return report(failure, as_json=request.json)
-    except BrokenPipeError:
-        raise
-    except (OSError, TimeoutError) as reason:
-        print(f"dspex call: no server: {reason or 'it did not answer in time'}", file=sys.stderr)
-        return NO_SERVER
 
 
 async def perform(client: Client, request: Request) -> int:

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, cast
 
 from dspex_pool.addresses import read_socket
@@ -81,21 +81,56 @@ def at_server(
     except DSPexError as refusal:
         print(f"dspex {command}: {refusal.message}", file=sys.stderr)
         return BAD_ARGUMENTS
-    return asyncio.run(_join(command, address, perform, as_json=as_json))
+    return at_some_server(command, address, perform, as_json=as_json)
 
 
-async def _join(
-    command: str, address: str, perform: Callable[[Client], Awaitable[int]], *, as_json: bool
+def at_some_server(
+    command: str,
+    address: str | None,
+    perform: Callable[[Client], Awaitable[int]],
+    *,
+    flags: Sequence[str] = (),
+    lms: Mapping[str, object] | None = None,
+    as_json: bool = False,
 ) -> int:
+    """Join a server, or start one for this, and do something there.
+
+    Args:
+        command: Whose errors these are.
+        address: Where the server listens; None starts one.
+        perform: What to do; returns an exit code.
+        flags: Of the server that is started; `call.server_flags` makes them.
+        lms: Language models that are offered.
+        as_json: How errors are printed.
+
+    Returns:
+        Its exit code, or the one for what went wrong.
+    """
+    return asyncio.run(_perform(command, address, perform, flags, lms or {}, as_json=as_json))
+
+
+async def _perform(
+    command: str,
+    address: str | None,
+    perform: Callable[[Client], Awaitable[int]],
+    flags: Sequence[str],
+    lms: Mapping[str, object],
+    *,
+    as_json: bool,
+) -> int:
+    reached = Client.start(flags=flags, lms=lms) if address is None else Client.connect(address, lms=lms)
     try:
-        async with Client.connect(address) as client:
+        async with reached as client:
             return await perform(client)
     except DSPexError as failure:
         return report(failure, as_json=as_json)
     except BrokenPipeError:  # the reader of stdout is gone, and not the server
         raise
-    except OSError as reason:
-        return report_no_server(command, address, reason)
+    except OSError as reason:  # TimeoutError is one
+        if address is not None:
+            return report_no_server(command, address, reason)
+        print(f"dspex {command}: no server: {reason or 'it did not answer in time'}", file=sys.stderr)
+        return NO_SERVER
 
 
 async def snapshot_of(client: Client) -> dict[str, object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import sys
@@ -11,9 +10,9 @@ from collections.abc import Mapping
 from typing import Final, cast
 
 from dspex_pool.cli.call import server_flags
-from dspex_pool.cli.connecting import add_connect_option, at_server, read_address
-from dspex_pool.cli.exits import BAD_ARGUMENTS, CALL_FAILED, NO_SERVER, OK, exits_with_code
-from dspex_pool.cli.readable import plain, print_table, report
+from dspex_pool.cli.connecting import add_connect_option, at_server, at_some_server, read_address
+from dspex_pool.cli.exits import BAD_ARGUMENTS, CALL_FAILED, OK, exits_with_code
+from dspex_pool.cli.readable import plain, print_table
 from dspex_pool.client import Client
 from dspex_pool.notation import to_json
 from dspex_protocol import DSPexError
@@ -46,28 +45,16 @@ def run(arguments: list[str]) -> int:
     async def perform(client: Client) -> int:
         return await _PERFORM[given.action](client, given)
 
+    if given.action == "usage":  # a server that is started for this has spent nothing
+        return at_server("lm", given.connect, perform, as_json=given.json)
     try:
         address = read_address(given.connect, os.environ)
+        flags = [] if address is not None else server_flags(())
     except DSPexError as refusal:
         print(f"dspex lm: {refusal.message}", file=sys.stderr)
         return BAD_ARGUMENTS
-    if address is not None or given.action == "usage":
-        return at_server("lm", given.connect, perform, as_json=given.json)
-    return asyncio.run(_at_own_server(given))
-
-
-async def _at_own_server(given: argparse.Namespace) -> int:
-    lms = {} if given.lm is None else {"default": {"model": given.lm}}
-    try:
-        async with Client.start(flags=server_flags(()), lms=lms) as client:
-            return await _PERFORM[given.action](client, given)
-    except DSPexError as failure:
-        return report(failure, as_json=given.json)
-    except BrokenPipeError:
-        raise
-    except (OSError, TimeoutError) as reason:
-        print(f"dspex lm: no server: {reason or 'it did not answer in time'}", file=sys.stderr)
-        return NO_SERVER
+    lms = {} if given.lm is None or address is not None else {"default": {"model": given.lm}}
+    return at_some_server("lm", address, perform, flags=flags, lms=lms, as_json=given.json)
 
 
 async def _list(client: Client, given: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 import tempfile
@@ -14,9 +13,8 @@ from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from dspex_pool.cli.call import server_flags
-from dspex_pool.cli.connecting import add_connect_option, read_address, report_no_server
-from dspex_pool.cli.exits import BAD_ARGUMENTS, NO_SERVER, OK, exits_with_code
-from dspex_pool.cli.readable import report
+from dspex_pool.cli.connecting import add_connect_option, at_some_server, read_address
+from dspex_pool.cli.exits import BAD_ARGUMENTS, OK, exits_with_code
 from dspex_pool.client import Client
 from dspex_pool.reports.operations import METHOD
 from dspex_pool.reports.subjects import FORMATS
@@ -65,7 +63,7 @@ def run(arguments: list[str]) -> int:
     except DSPexError as refusal:
         print(f"dspex report: {refusal.message}", file=sys.stderr)
         return BAD_ARGUMENTS
-    return asyncio.run(_make(wanted, address, flags))
+    return at_some_server("report", address, lambda client: _write(client, wanted), flags=flags)
 
 
 def read_wanted(given: argparse.Namespace) -> Wanted:
@@ -91,22 +89,6 @@ def _subject(given: argparse.Namespace) -> dict[str, object]:
     if len(given.evaluations) == 1:
         return {"evaluation": given.evaluations[0]}
     return {"comparison": {"evaluations": given.evaluations, "seed": given.seed}}
-
-
-async def _make(wanted: Wanted, address: str | None, flags: list[str]) -> int:
-    joined = Client.start(flags=flags) if address is None else Client.connect(address)
-    try:
-        async with joined as client:
-            return await _write(client, wanted)
-    except DSPexError as failure:
-        return report(failure, as_json=False)
-    except BrokenPipeError:  # the reader of stdout is gone, and not the server
-        raise
-    except OSError as reason:  # among them TimeoutError
-        if address is not None:
-            return report_no_server("report", address, reason)
-        print(f"dspex report: no server: {reason or 'it did not answer in time'}", file=sys.stderr)
-        return NO_SERVER
 
 
 async def _write(client: Client, wanted: Wanted) -> int:
