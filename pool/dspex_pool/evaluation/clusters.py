@@ -17,6 +17,9 @@ MAX_CLUSTERS: Final = 10_000
 
 MAX_SHAPE_CHARACTERS: Final = 200
 
+OF_F1: Final = frozenset(("precision", "recall"))
+"""Parts that are no metrics of their own: that both are low says nothing that the whole does not."""
+
 _QUOTED: Final = re.compile(r"'[^']{0,500}'|\"[^\"]{0,500}\"|`[^`]{0,500}`")
 _NUMBER: Final = re.compile(r"[-+]?\d[\d.,_]*")
 _INDEX: Final = re.compile(r"\[\d+\]")
@@ -107,6 +110,8 @@ class Clusters:
         if self._is_good(score, cast("bool | None", told.get("passed"))):
             return
         parts = cast("dict[str, dict[str, object]]", told.get("parts") or {})
+        if parts.keys() == OF_F1:
+            parts = {}
         bad = [one for name, part in parts.items() for one in self._bad_parts(metric, part, (*path, name))]
         yield from bad or [(Kind("score", metric, ".".join(path) or None, None, None, None), score)]
 

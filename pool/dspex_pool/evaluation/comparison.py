@@ -15,8 +15,11 @@ from .queries import place_of
 from .reader import Found
 from .records import Head, Request
 
-OF_THE_ROWS: Final = ("dataset", "dataset_version", "select", "checksum", "rows")
-"""What must be the same for rows to be the same."""
+SAME: Final = ("checksum", "select", "rows")
+"""What must be the same for rows to be the same: a checksum is of all rows in their order."""
+
+NAMED: Final = ("dataset", "dataset_version", "checksum")
+"""Where checksums differ, the first of these that differs says most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +52,14 @@ def check_rows(heads: Sequence[Head]) -> None:
         seen.add(head.evaluation)
         if head.state != records.DONE:
             raise invalid_argument(f"{path}.state", "an evaluation that is done", head.state)
-        for name in OF_THE_ROWS:
-            wanted, came = getattr(first, name), getattr(head, name)
-            if wanted != came:
-                expected = f"the {name} of {first.evaluation!r}, which is {_short(wanted)}"
-                raise invalid_argument(f"{path}.{name}", expected, came)
+        differing = next((name for name in SAME if getattr(first, name) != getattr(head, name)), None)
+        if differing == "checksum":
+            differing = next(name for name in NAMED if getattr(first, name) != getattr(head, name))
+        if differing is not None:
+            expected = (
+                f"the {differing} of {first.evaluation!r}, which is {_short(getattr(first, differing))}"
+            )
+            raise invalid_argument(f"{path}.{differing}", expected, getattr(head, differing))
 
 
 def shared_metrics(wish: CompareEvaluations, sides: Sequence[Side]) -> tuple[list[str], list[str]]:

@@ -82,16 +82,17 @@ def test_a_bad_score_is_of_the_innermost_part_that_is_bad() -> None:
         {"scores": {"m": mixed, "plain": score(0.49)}},
         {"scores": {"m": mixed, "plain": score(0.5)}},
         {"scores": {"m": score(0.4, passed=False, tone=score(1))}},
-        {"scores": {"m": score(0.1, passed=True)}},
+        {"scores": {"m": score(0.1, passed=True), "f1": score(0, precision=score(0), recall=score(0))}},
         {"scores": {"m": {"error": error("metric_failed", "no 7", part="tone.words", field="x")}}},
     )
     assert [
         ("score", "m", "tone.words", 2, [0, 1]),
         ("score", "plain", None, 1, [0]),
         ("score", "m", None, 1, [2]),
+        ("score", "f1", None, 1, [3]),
         ("metric_error", "m", "tone.words", 1, [4]),
     ] == kinds(answer)
-    assert 4 == answer["failing"]
+    assert 5 == answer["failing"]
 
 
 def test_a_cluster_names_its_first_rows_and_a_list_its_first_clusters() -> None:
