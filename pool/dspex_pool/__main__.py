@@ -12,6 +12,7 @@ COMMANDS: Final = {
     "call": "call one method and print the result",
     "batch": "run a program on every row of a file",
     "dataset": "store rows of files, list, look at and share them out",
+    "evaluate": "measure a program on every row of a file or a dataset",
     "report": "write what came of evaluations and experiments, for people to read",
     "top": "show a server's workers, queue and clients live",
     "ps": "print the workers of a server",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import sys
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from dspex_pool.cli.call import name_or_map, server_flags
-from dspex_pool.cli.connecting import add_connect_option, at_server, read_address
-from dspex_pool.cli.exits import BAD_ARGUMENTS, NO_SERVER, OK, exits_with_code
-from dspex_pool.cli.readable import print_table, report
+from dspex_pool.cli.connecting import add_connect_option, at_some_server, read_address
+from dspex_pool.cli.exits import BAD_ARGUMENTS, OK, exits_with_code
+from dspex_pool.cli.readable import print_table
 from dspex_pool.client import Client
 from dspex_pool.datasets.operations import FORMATS
 from dspex_pool.notation import to_json
@@ -46,6 +45,7 @@ def run(arguments: list[str]) -> int:
     given = _parser().parse_args(arguments)
     try:
         address = read_address(given.connect, os.environ)
+        flags = [] if address is not None else server_flags(())
         payload = _READ[given.action](given)
     except DSPexError as refusal:
         print(f"dspex dataset: {refusal.message}", file=sys.stderr)
@@ -54,41 +54,52 @@ def run(arguments: list[str]) -> int:
     async def perform(client: Client) -> int:
         return await _PERFORM[given.action](client, payload, given)
 
-    if address is not None:
-        return at_server("dataset", given.connect, perform, as_json=given.json)
-    return asyncio.run(_at_own_server(perform, given))
-
-
-async def _at_own_server(perform: Any, given: argparse.Namespace) -> int:
-    try:
-        async with Client.start(flags=server_flags(())) as client:
-            return cast("int", await perform(client))
-    except DSPexError as failure:
-        return report(failure, as_json=given.json)
-    except BrokenPipeError:  # the reader of stdout is gone, and not the server
-        raise
-    except (OSError, TimeoutError) as reason:
-        print(f"dspex dataset: no server: {reason or 'it did not answer in time'}", file=sys.stderr)
-        return NO_SERVER
+    return at_some_server("dataset", address, perform, flags=flags, as_json=given.json)
 
 
 # What is asked for
 
 
 def _write_payload(given: argparse.Namespace) -> dict[str, object]:
-    format_ = given.format or Path(given.file).suffix.lower().removeprefix(".")
-    if format_ not in FORMATS:
-        raise invalid_argument("--format", f"one of {', '.join(FORMATS)}, or a file that ends so", given.file)
-    payload: dict[str, object] = {
-        "dataset": given.dataset,
-        "document": _content(given.file),
-        "format": format_,
-        "note": given.note,
-    }
+    document = _document(given.file, given.format)
+    payload: dict[str, object] = {"dataset": given.dataset, **document, "note": given.note}
     if given.action == "put":
-        payload["input_keys"] = given.inputs.split(",") if given.inputs else None
-        payload["signature"] = None if given.signature is None else name_or_map("signature", given.signature)
+        payload |= _declared(given.signature, given.inputs)
     return {key: value for key, value in payload.items() if value is not None}
+
+
+def document_of(file: str, format_: str | None, signature: object, inputs: str | None) -> dict[str, object]:
+    """The payload that stores the rows of a file as a dataset of the file's name.
+
+    Args:
+        file: Its path.
+        format_: What it is; else its ending says so.
+        signature: That rows must fit; only where there are no `inputs`.
+        inputs: Names of input fields, with commas between.
+
+    Raises:
+        CallerError: `invalid_argument` for a file that cannot be read, or of no known format.
+    """
+    declared = _declared(None if inputs else signature, inputs)
+    return {"dataset": Path(file).stem, **_document(file, format_), **declared}
+
+
+def _document(file: str, format_: str | None) -> dict[str, object]:
+    known = format_ or Path(file).suffix.lower().removeprefix(".")
+    if known not in FORMATS:
+        raise invalid_argument("--format", f"one of {', '.join(FORMATS)}, or a file that ends so", file)
+    return {"document": _content(file), "format": known}
+
+
+def _declared(signature: object, inputs: str | None) -> dict[str, object]:
+    declared: dict[str, object] = {}
+    if inputs:
+        declared["input_keys"] = inputs.split(",")
+    if signature is not None:
+        declared["signature"] = (
+            name_or_map("signature", signature) if isinstance(signature, str) else signature
+        )
+    return declared
 
 
 def _content(file: str) -> bytes:
@@ -106,12 +117,31 @@ def _version_payload(given: argparse.Namespace) -> dict[str, object]:
 
 
 def _rows_payload(given: argparse.Namespace) -> dict[str, object]:
-    select: dict[str, object] = {"seed": given.seed}
+    return {**_version_payload(given), "select": selection_of(given) or {}}
+
+
+def selection_of(given: argparse.Namespace) -> dict[str, object] | None:
+    """The selection that the options of `add_selection` say; None for all rows.
+
+    Raises:
+        CallerError: `invalid_argument` for shares that are none.
+    """
+    select: dict[str, object] = {}
     if given.sample is not None:
         select["sample"] = given.sample
     if given.split is not None:
         select |= {"split": _shares(given.split.split(",")), "side": given.side}
-    return {**_version_payload(given), "select": {k: v for k, v in select.items() if v is not None}}
+    elif given.side is not None:
+        select["side"] = given.side
+    return {**select, "seed": given.seed} if select else None
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which rows are meant."""
+    parser.add_argument("--sample", type=int, metavar="N", help="so many rows, drawn by seed")
+    parser.add_argument("--split", metavar="A=0.8,B=0.2", help="with --side: the rows of one side")
+    parser.add_argument("--side", help="of the split")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed, the same rows")
 
 
 def _split_payload(given: argparse.Namespace) -> dict[str, object]:
@@ -272,10 +302,8 @@ def _add_arguments(action: argparse.ArgumentParser, name: str) -> None:
         action.add_argument("--signature", help="that every row must fit, such as 'question -> answer'")
     if name in ("rows", "split"):
         action.add_argument("--version", type=int, help="a version; else the newest")
-        action.add_argument("--seed", type=int, default=0, help="the same seed, the same rows")
     if name == "rows":
-        action.add_argument("--sample", type=int, help="so many, drawn by seed")
-        action.add_argument("--split", metavar="A=0.8,B=0.2", help="with --side: the rows of one side")
-        action.add_argument("--side", help="of the split")
+        add_selection(action)
     if name == "split":
+        action.add_argument("--seed", type=int, default=0, help="the same seed, the same rows")
         action.add_argument("sides", metavar="SIDE=SHARE", nargs="+", help="such as train=0.8")
