@@ -13,7 +13,7 @@ COMMANDS: Final = {
     "batch": "run a program on every row of a file",
     "dataset": "store rows of files, list, look at and share them out",
     "evaluate": "measure a program on every row of a file or a dataset",
-    "report": "write what came of evaluations and experiments, for people to read",
+    "report": "write what came of evaluations, jobs and experiments, for people to read",
     "top": "show a server's workers, queue and clients live",
     "ps": "print the workers of a server",
     "recycle": "replace workers of a server without losing a call",

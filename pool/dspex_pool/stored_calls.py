@@ -127,7 +127,7 @@ class StoredCalls:
             **DatasetMethods(stored, self.ask_worker).handlers,
             **ExperimentMethods(stored).handlers,
             **evaluations.handlers,
-            **ReportMethods(stored, evaluations, experiments, self.deliveries).handlers,
+            **ReportMethods(stored, evaluations, shelf, experiments, self.deliveries).handlers,
             **JobMethods(stored, self._handling, self.ask_worker, shelf, self.following, self.news).handlers,
         }
         self.dataset_rows = self._handlers["dataset.rows"]

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import pytest
+from tests.support import optimizing
 from tests.support.servers import serving
 
 from dspex_pool.client import Client
+from dspex_protocol import DSPexError
 
 pytestmark = pytest.mark.slow
 
@@ -77,6 +79,33 @@ async def test_what_workers_made_is_reported_in_every_format() -> None:
     assert len(compared["rows"]) == 30
     assert all(len(row["sides"]) == 2 and row["example"] for row in compared["rows"])
     assert "b against a" in side_by_side
+
+
+async def test_an_optimizers_job_is_reported(tmp_path: Path) -> None:
+    """With its trials, what it came to, and its events; from the command line too."""
+    store = f"sqlite:{tmp_path}/state.db"
+    async with serving("--workers", "1", "--store", store, lms=optimizing.LMS) as client:
+        wish = {"kind": "optimize", "request": optimizing.request("COPRO")}
+        job = cast("dict[str, Any]", await client.call("job.submit", wish))["job"]
+        with pytest.raises(DSPexError) as unknown:
+            await report(client, job="nobody's", format="html")
+        stream = client.stream_call("job.follow", {"job": job}, deadline_ms=300_000)
+        events = [item async for item in stream if "event" in cast("dict[str, Any]", item)]
+        assert "done" == cast("dict[str, Any]", (await stream.result()).value)["state"]
+        page, markdown, written, table = [
+            await report(client, job=job, format=form) for form in ("html", "markdown", "json", "csv")
+        ]
+    assert "unknown_job" == unknown.value.code
+    whole = json.loads(written)
+    assert [item["event"]["n"] for item in cast("list[Any]", events)] == [row["n"] for row in whole["events"]]
+    history = whole["job"]["result"]["history"]
+    assert len(history) > 3
+    assert "Scores of trials" in page
+    assert f"| {history[0]['trial']} | {history[0]['score']:.3f} |" in markdown
+    assert "Instructions of the result" in markdown
+    assert len(events) == len(list(csv.DictReader(io.StringIO(table, newline=""))))
+    made = dspex("--job", job, "-o", "job.html", folder=tmp_path, store=store)
+    assert (0, page) == (made.returncode, (tmp_path / "job.html").read_text(encoding="utf-8"))
 
 
 async def test_a_report_is_written_to_a_file(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`dspex report`: an evaluation, a comparison or an experiment as a page, Markdown, JSON or CSV."""
+"""`dspex report`: an evaluation, a comparison, a job or an experiment as a page, Markdown, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ EPILOG: Final = """\
   dspex report qa-3 -o qa-3.html
   dspex report qa-3 qa-4 -o better.html
   dspex report qa-3 qa-4 --format markdown >> "$GITHUB_STEP_SUMMARY"
+  dspex report --job job-01a21a80837e-ed6ad3014a6b -o optimized.html
   dspex report --experiment demos --format csv > runs.csv
 
 One EVALUATION is told of with its rows; of several each is held against each, row by row.
@@ -78,14 +79,16 @@ def read_wanted(given: argparse.Namespace) -> Wanted:
         raise invalid_argument(
             "--format", f"one of {', '.join(FORMATS)}, or a FILE that ends so", given.output
         )
-    if (given.experiment is None) == (not given.evaluations):
-        raise invalid_argument("EVALUATION", "ids of evaluations, or --experiment", given.experiment)
+    named_ways = [way for way in (given.evaluations, given.job, given.experiment) if way]
+    if len(named_ways) != 1:
+        raise invalid_argument("EVALUATION", "ids of evaluations, --job or --experiment", given.evaluations)
     return Wanted(payload={"format": given.format or named or "markdown", **_subject(given)}, file=file)
 
 
 def _subject(given: argparse.Namespace) -> dict[str, object]:
-    if given.experiment is not None:
-        return {"experiment": given.experiment}
+    for way in ("job", "experiment"):
+        if getattr(given, way) is not None:
+            return {way: getattr(given, way)}
     if len(given.evaluations) == 1:
         return {"evaluation": given.evaluations[0]}
     return {"comparison": {"evaluations": given.evaluations, "seed": given.seed}}
@@ -137,12 +140,13 @@ async def _pieces(client: Client, wanted: Wanted) -> AsyncIterator[bytes]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dspex report",
-        description="What came of evaluations and experiments, for people to read.",
+        description="What came of evaluations, optimizers and experiments, for people to read.",
         epilog=EPILOG,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("evaluations", metavar="EVALUATION", nargs="*", help="id of an evaluation")
+    parser.add_argument("--job", metavar="ID", help="a job and its events, such as that of an optimizer")
     parser.add_argument("--experiment", metavar="ID", help="an experiment and its runs")
     parser.add_argument("--format", choices=FORMATS, help="of the report")
     parser.add_argument("-o", "--output", metavar="FILE", help="where it goes; else stdout")

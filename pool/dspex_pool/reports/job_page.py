@@ -51,6 +51,7 @@ class JobPage:
             _history(self._trials.all),
             _spent(record),
             _result(record),
+            _trouble(record),
             document.browser("Events", self._rows.what_is_missing, "Choose an event to see all of it."),
             section("What was asked for", value_markup(record.get("request"))),
             document.footer("Made by dspex report."),
@@ -130,6 +131,13 @@ def _spent(record: Record) -> Markup | None:
     spent = map_of(record.get("spent")) or map_of(map_of(record.get("result")).get("usage"))
     said = usage_of(spent, None)
     return section("Cost", document.tiles(said)) if any(said.values()) else None
+
+
+def _trouble(record: Record) -> Markup | None:
+    """What went wrong on the way, as the optimizer's work counts it."""
+    result = map_of(record.get("result"))
+    said = {name: result[name] for name in ("failed", "unscored", "unanswered") if result.get(name)}
+    return section("What failed on the way", value_markup(said)) if said else None
 
 
 def _result(record: Record) -> Markup | None:

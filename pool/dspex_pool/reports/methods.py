@@ -10,6 +10,9 @@ from dspex_pool.evaluation.answers import evaluation_answer
 from dspex_pool.evaluation.operations import CompareEvaluations, FindFailures
 from dspex_pool.experiments.shelf import Shelf
 from dspex_pool.experiments.steps import sorted_runs
+from dspex_pool.jobs.answers import describe
+from dspex_pool.jobs.records import State
+from dspex_pool.jobs.shelf import Shelf as JobShelf
 from dspex_pool.library.names import check_program
 from dspex_pool.program_methods import Handler, parameters
 from dspex_protocol import decode_value, invalid_argument
@@ -17,8 +20,8 @@ from dspex_protocol import decode_value, invalid_argument
 from .csv_reports import Fields
 from .operations import METHOD, MakeReport
 from .shapes import Record, maps_of
-from .sources import ComparisonSource, EvaluationSource, ExperimentSource, Portion, RowsOf, Source
-from .subjects import MEDIA_TYPES, OfComparison, OfEvaluation, OfExperiment, Writer, writer_of
+from .sources import ComparisonSource, EvaluationSource, ExperimentSource, JobSource, Portion, RowsOf, Source
+from .subjects import MEDIA_TYPES, OfComparison, OfEvaluation, OfExperiment, OfJob, Writer, writer_of
 
 if TYPE_CHECKING:
     from dspex_pool.calls import Call
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
     from .delivery import Deliveries, Delivery
 
-SUBJECTS = ("evaluation", "comparison", "experiment")
+SUBJECTS = ("evaluation", "comparison", "job", "experiment")
 
 
 class ReportMethods:
@@ -36,15 +39,22 @@ class ReportMethods:
     Args:
         stored: Where what computes for long is done.
         evaluations: Has comparisons and failures worked out, and the rows.
+        jobs: Has them, and their events.
         experiments: Has the runs.
         deliveries: Bring the text to the clients.
     """
 
     def __init__(
-        self, stored: Stored, evaluations: EvaluationMethods, experiments: Shelf, deliveries: Deliveries
+        self,
+        stored: Stored,
+        evaluations: EvaluationMethods,
+        jobs: JobShelf,
+        experiments: Shelf,
+        deliveries: Deliveries,
     ) -> None:
         self._apart = stored.tasks.apart
         self._evaluations = evaluations
+        self._jobs = jobs
         self._experiments = experiments
         self._deliveries = deliveries
 
@@ -85,6 +95,8 @@ class ReportMethods:
             raise invalid_argument("payload", f"one of {', '.join(SUBJECTS)}", ", ".join(named) or None)
         if wish.evaluation is not None:
             return await self._of_evaluation(wish.evaluation)
+        if wish.job is not None:
+            return await self._of_job(wish.job)
         if wish.experiment is not None:
             return await self._of_experiment(wish.experiment)
         assert wish.comparison is not None
@@ -107,6 +119,14 @@ class ReportMethods:
         )
         sides = [await RowsOf.read(reader, head) for head, _ in whole]
         return ComparisonSource(subject, reader, maps_of(comparison["rows"]), sides)
+
+    async def _of_job(self, job: str) -> Source:
+        found = (await self._jobs.get(job)).job
+        record = {**describe(found), "request": decode_value(await self._jobs.request(job))}
+        if found.state == State.DONE:
+            result = await self._jobs.result(job)
+            record["result"] = await self._apart(lambda: decode_value(result))
+        return JobSource(OfJob(job=record), self._jobs, job, found.events)
 
     async def _of_experiment(self, experiment: str) -> Source:
         runs = await self._experiments.runs(check_program(experiment, "experiment"))

@@ -16,6 +16,9 @@ from dspex_pool.evaluation.records import Head
 from dspex_pool.experiments.methods import run_row
 from dspex_pool.experiments.records import Run
 from dspex_pool.experiments.shelf import Shelf
+from dspex_pool.jobs.answers import event_row
+from dspex_pool.jobs.shelf import Shelf as JobShelf
+from dspex_pool.store import Entry
 from dspex_protocol import decode_value
 
 from .comparing import beside_of
@@ -28,6 +31,9 @@ PAGE: Final = 500
 
 PORTION_BYTES: Final = 128 * 1024
 """Of rows that are worked on at a time, but for a single long one: some ten milliseconds."""
+
+EVENTS: Final = 100
+"""Of a job, that are worked on at a time: few of them are long."""
 
 MAX_POINTS: Final = 20_000
 """Values over time of one run that are drawn."""
@@ -132,6 +138,32 @@ class ExperimentSource:
             yield partial(_run_with, run, points)
 
 
+@dataclass(frozen=True, slots=True)
+class JobSource:
+    """A job and its events as they were when it was read.
+
+    Attributes:
+        job: Its id.
+        events: How many there are.
+    """
+
+    subject: Subject
+    shelf: JobShelf
+    job: str
+    events: int
+
+    async def portions(self) -> AsyncIterator[Portion]:
+        """Its events in order."""
+        after = 0
+        while after < self.events:
+            entries = await self.shelf.events(self.job, after, min(PAGE, self.events - after))
+            if not entries:
+                return  # it was deleted meanwhile
+            after = entries[-1].number
+            for at in range(0, len(entries), EVENTS):
+                yield partial(_events_in, entries[at : at + EVENTS])
+
+
 def _portioned(rows: Sequence[list[bytes]]) -> Iterator[list[list[bytes]]]:
     """Rows, each of one piece or of several, in portions."""
     some: list[list[bytes]] = []
@@ -155,6 +187,10 @@ def _beside(scores: Sequence[Record], rows: Sequence[list[bytes]]) -> list[Recor
         beside_of(of_row, [cast("Record", decode_value(side)) for side in sides])
         for of_row, sides in zip(scores, rows, strict=True)
     ]
+
+
+def _events_in(entries: Sequence[Entry]) -> list[Record]:
+    return [event_row(entry) for entry in entries]
 
 
 def _run_with(run: Run, points: Sequence[Sequence[object]]) -> list[Record]:

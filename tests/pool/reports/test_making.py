@@ -107,6 +107,8 @@ def test_an_experiment_has_its_runs_with_their_values(room: Room, client: Client
         ({"evaluation": "e"}, "invalid_argument", "format"),
         ({"format": "csv", "evaluation": "a\x00"}, "invalid_argument", "evaluation"),
         ({"format": "csv", "evaluation": "nobody's"}, "unknown_evaluation", None),
+        ({"format": "csv", "job": "nobody's"}, "unknown_job", None),
+        ({"format": "csv", "job": "j", "evaluation": "e"}, "invalid_argument", "payload"),
         (
             {"format": "csv", "comparison": {"evaluations": ["e"]}},
             "invalid_argument",

@@ -1,6 +1,6 @@
 defmodule DSPex.Reports do
   @moduledoc """
-  What came of evaluations and experiments, for people to read.
+  What came of evaluations, jobs and experiments, for people to read.
 
       :ok = DSPex.Reports.write(MyApp.DSPex, [before, made], "better.html")
       {:ok, text} = DSPex.Reports.make(MyApp.DSPex, made, format: :markdown)
@@ -11,6 +11,7 @@ defmodule DSPex.Reports do
   * an evaluation, as `DSPex.Evaluation` has it, or its id: its scores, cost and time, failures and rows
   * a list of two to eight of them, over the same rows: each held against each, row by row; the first one
     is what was before
+  * `{:job, id}`: how it stands, what an optimizer has tried with which scores, what that has cost, its events
   * `{:experiment, id}`: its runs, with their parameters and metrics over time
 
   and in a format:
@@ -36,7 +37,7 @@ defmodule DSPex.Reports do
   @endings %{".html" => :html, ".htm" => :html, ".md" => :markdown, ".json" => :json, ".csv" => :csv}
 
   @typedoc "What a report is about."
-  @type subject :: evaluation() | [evaluation()] | {:experiment, String.t()}
+  @type subject :: evaluation() | [evaluation()] | {:job | :experiment, String.t()}
 
   @typedoc "An evaluation or its id."
   @type evaluation :: Evaluation.t() | String.t()
@@ -126,7 +127,8 @@ defmodule DSPex.Reports do
 
   defp words, do: Enum.map_join(@formats, ", ", &inspect/1)
 
-  defp about({:experiment, id}, options), do: with(:ok <- alone(options), do: named_by("experiment", id))
+  defp about({kind, id}, options) when kind in [:job, :experiment],
+    do: with(:ok <- alone(options), do: named_by(Atom.to_string(kind), id))
 
   defp about(evaluations, options) when is_list(evaluations) do
     ids = for {evaluation, at} <- Enum.with_index(evaluations), do: named_by("subject[#{at}]", evaluation)

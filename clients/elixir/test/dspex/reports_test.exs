@@ -48,6 +48,18 @@ defmodule DSPex.ReportsTest do
     assert Task.await(task) == "x"
   end
 
+  test "jobs and experiments are named by what they are", %{test: name} do
+    controlled(name)
+
+    for {kind, key} <- [job: "job", experiment: "experiment"] do
+      task = Task.async(fn -> Reports.make(name, {kind, "x"}, format: :json) end)
+      {server, %{id: id}, payload} = receive_frame(:call)
+      assert payload == %{key => "x", "format" => "json"}
+      serve(server, id, ["{}"])
+      assert Task.await(task) == {:ok, "{}"}
+    end
+  end
+
   test "a file is there when all of it is", %{test: name, tmp_dir: folder} do
     controlled(name)
     path = Path.join(folder, "runs.CSV")
