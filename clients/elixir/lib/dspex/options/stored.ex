@@ -34,6 +34,8 @@ defmodule DSPex.Options.Stored do
   def rule(key, value) when key in [:params, :lineage],
     do: {entries?(value), "a map or keyword list of names to strings, numbers and booleans"}
 
+  def rule(key, value) when key in [:budget, :deadline, :key, :kind], do: DSPex.Jobs.rule(key, value)
+
   def rule(:descending, value), do: {is_boolean(value), "a boolean"}
   def rule(:format, value), do: {value in [:dspex, :dspy], "one of :dspex, :dspy"}
   def rule(:versions, value), do: {value in [:one, :all], ":one or :all"}
