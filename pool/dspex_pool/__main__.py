@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "dataset": "store rows of files, list, look at and share them out",
     "evaluate": "measure a program on every row of a file or a dataset",
     "report": "write what came of evaluations, jobs and experiments, for people to read",
+    "jobs": "list, look at, follow and cancel what runs for hours",
     "top": "show a server's workers, queue and clients live",
     "ps": "print the workers of a server",
     "recycle": "replace workers of a server without losing a call",
