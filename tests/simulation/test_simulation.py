@@ -13,7 +13,7 @@ from tests.simulation.plants import PLANTS
 from tests.simulation.run import run_seed
 from tests.support.servers import count
 
-SEEDS = count("seeds", 2000)
+SEEDS = count("seeds", 500)
 CHUNKS = 10
 MOST_SEEDS = 2000
 
