@@ -24,7 +24,7 @@ from ..programs.state import copy_module, named_learners
 from ..refusals import missing, refusal
 from ..rows import Worker
 from .catalog import Chosen, check_means, read_optimizer
-from .request import DatasetChoice, Optimize, SaveChoice, check_choice, examples_of
+from .request import DatasetChoice, Optimize, SaveChoice, check_choice, check_rows, examples_of
 from .reshaping import bind_trainable, ensemble_of, nearest_of
 from .running import Made, Run
 
@@ -34,7 +34,7 @@ MAX_CODE_THREADS: Final = 4
 
 async def optimize(worker: Worker, job: Job, what: Optimize) -> Outcome:
     """Run an optimizer to its end."""
-    chosen = read_optimizer(what.optimizer, "optimizer")
+    chosen = read_optimizer(what.optimizer, "request.optimizer")
     journal = JobJournal(job.answers)
     functions = JobFunctions(worker.calls, job.answers, asyncio.get_running_loop())
     functions.configure(worker.functions.names)
@@ -43,7 +43,7 @@ async def optimize(worker: Worker, job: Job, what: Optimize) -> Outcome:
     version, program, members = await _subject(job, builder, chosen, what)
     functions.nesting = _nesting(program.template.spec)
     await job.event("started", optimizer=chosen.row.name, program=what.program, version=version)
-    trainset = await _rows(what.trainset, program, job, "trainset") or []
+    trainset = await _rows(what.trainset, program, job, "request.trainset") or []
     run = Run(
         job=job,
         journal=journal,
@@ -52,16 +52,20 @@ async def optimize(worker: Worker, job: Job, what: Optimize) -> Outcome:
         lms=lms,
         functions=functions,
         lm=_lm(lms, what.lm),
-        metric=None if what.metric is None else MetricBuilder(builder, lms).metric(what.metric, "metric"),
+        metric=None
+        if what.metric is None
+        else MetricBuilder(builder, lms).metric(what.metric, "request.metric"),
         trainset=trainset,
-        valset=await _rows(what.valset, program, job, "valset"),
+        valset=await _rows(what.valset, program, job, "request.valset"),
         teacher=await _teacher(job, builder, lms, what),
         programs=[_with_models(member, lms).module for member in members],
         into=_into(builder, chosen, program, trainset),
         seed=what.seed,
         num_threads=_threads(program, what),
         settings={
-            "adapter": adapter_of(program.template.adapter, program.template.retries, lms, "spec.adapter")
+            "adapter": adapter_of(
+                program.template.adapter, program.template.retries, lms, "request.spec.adapter"
+            )
         },
     )
     if chosen.trains:
@@ -75,42 +79,46 @@ async def optimize(worker: Worker, job: Job, what: Optimize) -> Outcome:
 
 def check(worker: Worker, what: Optimize) -> None:
     """Refuse what cannot begin."""
-    chosen = read_optimizer(what.optimizer, "optimizer")
+    chosen = read_optimizer(what.optimizer, "request.optimizer")
     check_means(chosen, worker.lms, worker.functions)
     _check_subject(chosen, what)
     if what.spec is not None:
-        worker.programs.builder.template(what.spec)
+        signature = worker.programs.builder.template(what.spec, "request.spec").signature
+        check_rows(what.trainset, signature, "request.trainset")
+        check_rows(what.valset, signature, "request.valset")
     if what.teacher is not None:
-        check_choice(what.teacher.program, what.teacher.version, what.teacher.spec, "teacher")
+        check_choice(what.teacher.program, what.teacher.version, what.teacher.spec, "request.teacher")
         if "teacher" not in chosen.row.takes:
-            raise refusal("teacher", f"none: {chosen.row.name} takes no teacher", "one")
+            raise refusal("request.teacher", f"none: {chosen.row.name} takes no teacher", "one")
         if what.teacher.lm is not None:
-            worker.lms.get(what.teacher.lm, "teacher.lm")
+            worker.lms.get(what.teacher.lm, "request.teacher.lm")
     if what.metric is not None:
-        MetricBuilder(worker.programs.builder, worker.lms).metric(what.metric, "metric")
+        MetricBuilder(worker.programs.builder, worker.lms).metric(what.metric, "request.metric")
     if what.lm is not None:
-        worker.lms.get(what.lm)
+        worker.lms.get(what.lm, "request.lm")
     if chosen.trains:
-        tunable_model(worker.lms, what.lm, "lm")
+        tunable_model(worker.lms, what.lm, "request.lm")
     _check_needs(chosen, what)
 
 
 def _check_subject(chosen: Chosen, what: Optimize) -> None:
     if "programs" not in chosen.row.needs:
-        check_choice(what.program, what.version, what.spec, "")
+        check_choice(what.program, what.version, what.spec, "request")
         return
     if what.program is not None or what.spec is not None:
-        raise refusal("program", f"none beside `programs`, of which {chosen.row.name} makes one", "one")
+        raise refusal(
+            "request.program", f"none beside `programs`, of which {chosen.row.name} makes one", "one"
+        )
     for n, choice in enumerate(what.programs):
-        check_choice(choice.program, choice.version, choice.spec, f"programs[{n}]")
+        check_choice(choice.program, choice.version, choice.spec, f"request.programs[{n}]")
 
 
 def _check_needs(chosen: Chosen, what: Optimize) -> None:
     for name in chosen.row.needs:
         if not getattr(what, name):
-            raise missing(name, f"what {chosen.row.name} needs")
+            raise missing(f"request.{name}", f"what {chosen.row.name} needs")
     if what.valset is not None and what.metric is None:
-        raise missing("metric", "what the rows of the valset are scored by")
+        raise missing("request.metric", "what the rows of the valset are scored by")
 
 
 async def _subject(
@@ -119,10 +127,12 @@ async def _subject(
     """What is optimized, with its version; of an ensemble also its members."""
     _check_subject(chosen, what)
     if "programs" not in chosen.row.needs:
-        version, program = await _program(job, builder, what.program, what.version, what.spec, "")
+        version, program = await _program(job, builder, what.program, what.version, what.spec, "request")
         return version, program, []
     members = [
-        (await _program(job, builder, choice.program, choice.version, choice.spec, f"programs[{n}]"))[1]
+        (await _program(job, builder, choice.program, choice.version, choice.spec, f"request.programs[{n}]"))[
+            1
+        ]
         for n, choice in enumerate(what.programs)
     ]
     return None, ensemble_of(builder, members, chosen.options["size"]), members
@@ -157,7 +167,7 @@ async def _program(
     check_choice(program, version, spec, path)
     if program is None:
         assert spec is not None  # it was checked
-        return None, builder.template(spec, f"{path}.spec" if path else "spec").program
+        return None, builder.template(spec, f"{path}.spec").program
     number, record = await job.program(program, version)
     return number, builder.load(read_record(record))
 
@@ -172,19 +182,19 @@ def _with_models(program: LiveProgram, lms: LanguageModels) -> LiveProgram:
 
 def _lm(lms: LanguageModels, wanted: str | None) -> dspy.LM | None:
     """Whom all ask who name nobody; None where all that is asked names somebody."""
-    return None if wanted is None and DEFAULT_LM not in lms.configs else lms.get(wanted)
+    return None if wanted is None and DEFAULT_LM not in lms.configs else lms.get(wanted, "request.lm")
 
 
 async def _teacher(job: Job, builder: Builder, lms: LanguageModels, what: Optimize) -> dspy.Module | None:
     if what.teacher is None:
         return None
     choice = what.teacher
-    _, program = await _program(job, builder, choice.program, choice.version, choice.spec, "teacher")
+    _, program = await _program(job, builder, choice.program, choice.version, choice.spec, "request.teacher")
     module: Any = _with_models(program, lms).module
     # Who is named teaches as it is: from one that is not compiled DSPy takes its demos and its model.
     module._compiled = True  # noqa: SLF001 - there is no other way to say so
     if choice.lm is not None:
-        lm = lms.get(choice.lm, "teacher.lm")
+        lm = lms.get(choice.lm, "request.teacher.lm")
         for _, predictor in named_learners(module):
             predictor.lm = lm
     teacher: dspy.Module = module

@@ -10,7 +10,7 @@ import dspy
 
 from dspex_protocol.errors import invalid_argument
 from dspex_protocol.limits import MAX_NAME_BYTES
-from dspex_protocol.records import Doc, Length, Range, read
+from dspex_protocol.records import Doc, Length, Range
 
 from ..programs.records import Spec
 from ..refusals import missing, refusal
@@ -19,6 +19,9 @@ from ..values.incoming import from_wire
 from .options import MAX_THREADS
 
 MAX_ROWS: Final = 100_000
+LOOKED_AT: Final = 100
+"""Rows that are looked at before there is a job, by a worker that has others to serve."""
+
 DEFAULT_THREADS: Final = 8
 
 Name = Annotated[str, Length(1, MAX_NAME_BYTES)]
@@ -113,11 +116,10 @@ def check_choice(program: str | None, version: int | None, spec: Spec | None, pa
     Raises:
         CallerError: `invalid_argument`.
     """
-    where = f"{path}." if path else ""
     if (program is None) == (spec is None):
-        raise refusal(f"{where}program", "a stored program or a spec", "both" if program else "none of them")
+        raise refusal(f"{path}.program", "a stored program or a spec", "both" if program else "none of them")
     if version is not None and program is None:
-        raise refusal(f"{where}version", "none beside a spec", str(version))
+        raise refusal(f"{path}.version", "none beside a spec", str(version))
 
 
 async def examples_of(
@@ -135,6 +137,16 @@ async def examples_of(
     return [_example(row, signature, f"{path}[{n}]") for n, row in enumerate(given)]
 
 
+def check_rows(rows: object, signature: type[dspy.Signature], path: str) -> None:
+    """Look at the first rows of those that come with a request; the others are looked at in the job.
+
+    Raises:
+        CallerError: as `examples_of`.
+    """
+    for n, row in enumerate(rows[:LOOKED_AT] if isinstance(rows, list) else ()):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        _example(row, signature, f"{path}[{n}]")
+
+
 async def _stored(choice: DatasetChoice, source: Source) -> list[dict[str, object]]:
     return await source.rows(choice.dataset, choice.version, choice.select)
 
@@ -149,12 +161,3 @@ def _example(row: object, signature: Any, path: str) -> dspy.Example:
     if not inputs:
         raise missing(path, f"one of the inputs {', '.join(signature.input_fields)}")
     return dspy.Example({**fields, **inputs}).with_inputs(*inputs)
-
-
-def read_request(value: object) -> Optimize:
-    """A request as it came.
-
-    Raises:
-        CallerError: `invalid_argument` naming the part.
-    """
-    return read(Optimize, value, "request")

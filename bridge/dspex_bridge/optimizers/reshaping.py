@@ -29,7 +29,7 @@ def ensemble_of(builder: Builder, members: Sequence[LiveProgram], size: int | No
     first = members[0]
     for n, member in enumerate(members):
         if normal_of(member.signature) != normal_of(first.signature):
-            raise refusal(f"programs[{n}]", "a program with the signature of the first", "another")
+            raise refusal(f"request.programs[{n}]", "a program with the signature of the first", "another")
     options: dict[str, object] = {
         "programs": {f"program_{n}": _spec_of(member) for n, member in enumerate(members)}
     }

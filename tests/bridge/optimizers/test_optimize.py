@@ -146,18 +146,18 @@ async def test_the_seed_is_the_optimizers_own() -> None:
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"spec": None}, "program"),
-        ({"program": "mine"}, "program"),
-        ({"version": 1}, "version"),
-        ({"metric": None}, "metric"),
-        ({"trainset": None}, "trainset"),
-        ({"trainset": []}, "trainset"),
-        ({"metric": {"metric": "magic"}}, "metric.metric"),
-        ({"optimizer": {"optimizer": "Magic"}}, "optimizer.optimizer"),
-        ({"lm": "nobody"}, "lm"),
+        ({"spec": None}, "request.program"),
+        ({"program": "mine"}, "request.program"),
+        ({"version": 1}, "request.version"),
+        ({"metric": None}, "request.metric"),
+        ({"trainset": None}, "request.trainset"),
+        ({"trainset": []}, "request.trainset"),
+        ({"metric": {"metric": "magic"}}, "request.metric.metric"),
+        ({"optimizer": {"optimizer": "Magic"}}, "request.optimizer.optimizer"),
+        ({"lm": "nobody"}, "request.lm"),
         ({"num_threads": 1000}, "request.num_threads"),
         ({"seed": -1}, "request.seed"),
-        ({"teacher": {}}, "teacher.program"),
+        ({"teacher": {}}, "request.teacher.program"),
         ({"surprise": 1}, "request.surprise"),
     ],
 )
@@ -170,15 +170,17 @@ async def test_what_cannot_begin_is_refused(change: dict[str, object], field: st
 @pytest.mark.parametrize(
     ("rows", "field"),
     [
-        ([{"animal": "a", "sound": "b"}, {"sound": "b"}], "trainset[1].animal"),
-        ([{"animal": 3}], "trainset[0].animal"),
-        (["animal"], "trainset[0]"),
+        ([{"animal": "a", "sound": "b"}, {"sound": "b"}], "request.trainset[1].animal"),
+        ([{"animal": 3}], "request.trainset[0].animal"),
+        (["animal"], "request.trainset[0]"),
     ],
 )
 async def test_a_row_that_is_none_is_named(rows: list[object], field: str) -> None:
     """By its number and field."""
+    what = request("LabeledFewShot", trainset=rows)
+    assert field == (await refused(what)).details["field"]
     async with worker_here(LMS) as (hop, _):
-        failure = await JobHop(hop).failure(request("LabeledFewShot", trainset=rows), kind="optimize")
+        failure = await JobHop(hop).failure(what, kind="optimize")
     assert ("invalid_argument", field) == (failure.code, failure.details["field"])
 
 
@@ -187,7 +189,7 @@ async def test_what_dspy_says_of_its_options_is_told() -> None:
     what = {**request("GEPA"), "optimizer": {"optimizer": "GEPA", "options": {"reflection_lm": "default"}}}
     async with worker_here(LMS) as (hop, _):
         failure = await JobHop(hop).failure(what, kind="optimize")
-    assert ("invalid_argument", "optimizer.options") == (failure.code, failure.details["field"])
+    assert ("invalid_argument", "request.optimizer.options") == (failure.code, failure.details["field"])
     assert "max_metric_calls" in failure.message
     small = request("SIMBA", trainset=ROWS[:3])
     async with worker_here(LMS) as (hop, _):

@@ -53,7 +53,7 @@ async def test_an_ensemble_asks_all_and_takes_what_most_say() -> None:
         failure = await job.failure(
             {**what, "programs": [{"spec": SPEC}, {"spec": {**SPEC, "signature": "a -> b"}}]}, kind="optimize"
         )
-        assert "programs[1]" == failure.details["field"]
+        assert "request.programs[1]" == failure.details["field"]
         what["programs"] = [{"spec": SPEC}] * 3
         reply = await job.run(what, "optimize")
         record = reply["result"]["program"]
