@@ -42,7 +42,7 @@ async def optimize(worker: Worker, job: Job, what: Optimize) -> Outcome:
     builder = Builder(worker.programs.builder.catalog, functions, lms)
     version, program, members = await _subject(job, builder, chosen, what)
     functions.nesting = _nesting(program.template.spec)
-    await job.event("started", optimizer=chosen.row.name, program=what.program, version=version)
+    await job.event("optimizing", optimizer=chosen.row.name, program=what.program, version=version)
     trainset = await _rows(what.trainset, program, job, "request.trainset") or []
     run = Run(
         job=job,
@@ -73,7 +73,7 @@ async def optimize(worker: Worker, job: Job, what: Optimize) -> Outcome:
     with _code_of(worker, program) as code:
         run.settings = {**run.settings, **code}
         made = await run.made()
-    await job.event("finished", scores=dict(made.scores), trials=len(run.teller.history))
+    await job.event("optimized", scores=dict(made.scores), trials=len(run.teller.history))
     return Outcome(result=_result(job, chosen, run, made), save=_save(what, version, chosen, made))
 
 

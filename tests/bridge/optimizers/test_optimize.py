@@ -67,7 +67,7 @@ async def test_the_first_and_last_events_say_so() -> None:
     """With phases between."""
     _, job = await ran(request("MIPROv2"))
     events = [event for _, event in sorted(job.events.items())]
-    assert ("started", "finished") == (events[0]["type"], events[-1]["type"])
+    assert ("optimizing", "optimized") == (events[0]["type"], events[-1]["type"])
     phases = [event["phase"] for event in events if event["type"] == "phase"]
     assert {"bootstrap", "propose", "evaluate"} == set(phases)
 
