@@ -87,6 +87,7 @@ chaos: setup ## faults under load, promises checked: make chaos ARGS="--minutes 
 	DSPEX_TEST_ODD_CALLS=4000 DSPEX_TEST_GIVEN_UP=6000 DSPEX_TEST_CLOCK_STEPS=10 \
 		$(REPEATED) tests/store/test_writer_kills.py \
 		tests/end_to_end/test_{supervisor_kills,sessions,hostile_state,clock_steps}.py
+	DSPEX_TEST_OPTIMIZER_KILLS=30 $(REPEATED) tests/end_to_end/test_optimizers.py -k killed
 	DSPEX_TEST_NESTED_ROUNDS=1000 $(REPEATED) tests/end_to_end/test_callbacks.py -k 64_chains
 
 soak: setup ## whether anything grows with the calls, about ten minutes

@@ -6,10 +6,28 @@ really makes it answer better.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
+from unittest import mock
 
 import dspy
+from dspy.utils.callback import BaseCallback
+
+from dspex_bridge.host_functions import HostFunctions
+from dspex_bridge.lms.lms import LanguageModels
+from dspex_bridge.metrics.called import FeedbackMetric
+from dspex_bridge.metrics.catalog import MetricBuilder
+from dspex_bridge.optimizers.taming import tamed
+from dspex_bridge.programs.builder import Builder
+from dspex_bridge.programs.records import Spec
+from dspex_bridge.programs.state import dump_state
+from dspex_bridge.sim.model import SimModel
+from dspex_protocol import decode_value, encode_value
+from dspex_protocol.handshake import LMConfig
+from dspex_protocol.records import read
 
 SOUNDS: Final = (
     *("moo", "woof", "meow", "neigh", "oink", "baa", "cluck", "quack", "hoot", "roar"),
@@ -106,3 +124,55 @@ def in_process(name: str, lm: dspy.LM, feedback: Callable[..., Any]) -> tuple[An
         }
         return make(metric=right, **steps), {**compiling, "seed": 0}
     return make(metric=right, **options), compiling
+
+
+@dataclass(frozen=True, slots=True)
+class MadeByDSPy:
+    """What DSPy makes of the task by itself: a state, and what it has asked, each question once."""
+
+    state: object
+    questions: set[str]
+
+
+@contextmanager
+def listening() -> Generator[set[str]]:
+    """What offline models in this process are asked, each question once."""
+    questions: set[str] = set()
+    answer = SimModel.answer
+
+    def heard(model: Any, messages: Any, temperature: Any = None, *more: Any) -> Any:
+        questions.add(repr((list(messages), temperature)))
+        return answer(model, messages, temperature, *more)
+
+    with mock.patch.object(SimModel, "answer", heard):
+        yield questions
+
+
+class _Quiet(BaseCallback):  # type: ignore[misc]
+    """Nothing but a reason for DSPy to go its long way to the model, as it does in a job."""
+
+
+def by_dspy(name: str) -> MadeByDSPy:
+    """DSPy's own optimizer, in this process and thread."""
+    lms = LanguageModels(HostFunctions())
+    lms.configure({key: read(LMConfig, config, key) for key, config in LMS.items()}, {})
+    lm = lms.get(None)
+    student: Any = Builder().build(Spec(module="Predict", signature=SIGNATURE)).module
+    # A class of its own, since InferRules writes into it.
+    student.signature = student.signature.with_instructions(student.signature.instructions)
+    settings = {
+        "lm": lm,
+        "num_threads": THREADS,
+        "disable_history": True,
+        "trace": None,
+        "callbacks": [_Quiet()],
+    }
+    loop = asyncio.new_event_loop()  # of no use: this metric asks nobody
+    feedback = FeedbackMetric(MetricBuilder(Builder(), lms).metric(METRIC, "metric"), loop)
+    with dspy.context(**settings), tamed(dspy.Parallel, 0), listening() as questions:
+        if name == "BetterTogether":
+            student.set_lm(lm)
+        optimizer, compiling = in_process(name, lm, feedback)
+        compiled = optimizer.compile(student, trainset=examples(), **compiling)
+    loop.close()
+    return MadeByDSPy(decode_value(encode_value(dump_state(compiled))), questions)
