@@ -17,9 +17,11 @@ from dspex_bridge.metrics.catalog import describe_metrics
 from dspex_bridge.modules.catalog import Catalog
 from dspex_bridge.optimizers.classes import describe_optimizers
 from dspex_bridge.optimizers.options import LEFT_OUT
+from dspex_bridge.optimizers.request import Optimize
 from dspex_bridge.programs.records import DSPY_VERSION
 from dspex_pool.config import describe_settings
 from dspex_protocol.errors import CODES, Fault
+from dspex_protocol.records import describe
 
 DOCS: Final = Path(__file__).resolve().parent
 
@@ -224,6 +226,10 @@ def _optimizers_lines() -> Iterator[str]:
     yield "An optimizer makes a better program of a program, some rows and a metric: a spec"
     yield "`{optimizer, options, compile}`, with the options of its constructor and those of its `compile`."
     yield f"This page is generated from DSPy {DSPY_VERSION} by `make docs`; `system.describe` tells the same."
+    yield from ("", *_OPTIMIZERS_PROSE.strip().splitlines())
+    yield from ("", "## The request", "", "| field | type | what it is |", "|---|---|---|")
+    for name, field in cast("Mapping[str, Mapping[str, object]]", describe(Optimize)).items():
+        yield f"| `{name}` | {field['type']} | {field['doc']} |"
     yield from (
         "",
         "## Those that run",
@@ -255,6 +261,77 @@ def _optimizers_lines() -> Iterator[str]:
     yield from ("| argument | why |", "|---|---|")
     for name, why in sorted(LEFT_OUT.items()):
         yield f"| `{name}` | {why} |"
+
+
+_OPTIMIZERS_PROSE: Final = """
+```elixir
+optimizer = DSPex.Optimizers.new(:MIPROv2, [auto: "light"])
+
+{:ok, made} =
+  DSPex.Optimizers.optimize(MyApp.DSPex, program, optimizer,
+    metric: DSPex.Metric.exact_match("answer"), trainset: train, valset: dev, budget: [usd: 5.0])
+
+made.scores      # %{"start" => 0.41, "best" => 0.68}
+made.program     # the next version of the program
+```
+
+[`examples/optimize.exs`](../examples/optimize.exs) and [`examples/optimize.py`](../examples/optimize.py)
+show it. An optimizer runs as a [job](jobs.md) of the kind `optimize`: whoever dies, it goes on, and
+nothing is paid for twice.
+
+## What holds for all of them
+
+- **The result is DSPy's.** With the same seed and the same answers of the models it is the program that
+  DSPy makes in process, of the same questions; tests hold ten optimizers against that, also while their
+  workers are killed.
+- **Asked once.** A job asks a model the same question once, and gives the answer to all who ask it, as
+  DSPy's own cache does. A rollout of its own (`rollout_id`) makes it another question. So a program that
+  is tried twice costs once, and the order of threads makes no difference to a replay.
+- **Seeds.** `seed` is the optimizer's own where it has one, and else of Python's and numpy's random
+  sources. Without it the optimizer has DSPy's default. What DSPy leaves without a seed (Optuna in
+  `BootstrapFewShotWithOptuna`, the shuffling of `BetterTogether`) has one.
+- **Slow rows are run once.** DSPy runs a row again that has taken two minutes; here it does not: models
+  have a `timeout_s`, and jobs a deadline.
+- **Failing rows.** A row whose program or metric fails scores nothing, and after ten in one evaluation
+  (`max_errors`) DSPy gives the evaluation up. The result counts them: `failed` (modules that raised),
+  `unscored` (by the metric), `unanswered` (by a model), each with one of the messages.
+- **Scores.** With a `valset` the program is scored on it before and after. Without, `start` and `best` are
+  what the optimizer itself has measured, where it has.
+- **Host functions** may be metrics, tools and models; they are asked from DSPy's threads. What one has
+  answered is kept too, but for a module's own `forward`, which runs in each attempt.
+- **A teacher** that is named teaches as it is, with its demos, and with its own `lm` where it has one.
+- **The program** becomes the next version of `program`, with optimizer and scores in its history. Of a
+  `spec` nothing is stored unless `save_as` says so; the result has it either way.
+
+## What is told meanwhile
+
+Events, numbered and kept: `optimizing`; `phase` (`bootstrap`, `propose`, `evaluate`, and in which `step`);
+`trial`, with its number, `score` from 0 to 1, how many `rows`, whether these are all (`full`), what was
+tried in short (`candidate`: instructions and number of demos by predictor) and `is_best`; `score`, of
+the start and of the result; `optimized`. The best program so far is in `job.best` each time that a trial
+on all rows is better. Progress has `trials`, `scored_rows`, `score`, `best_score`, and where the options say
+how much there is to do `done`, `total` and `remaining_s`.
+
+They come from DSPy's callbacks, from GEPA's own, and of SIMBA from what it hands to `dspy.Parallel`; of
+`LabeledFewShot`, `BootstrapFewShot`, `KNNFewShot`, `Ensemble`, `ReAnchor` and `BootstrapFinetune` there are
+no trials, as they make one program only.
+
+## What is special
+
+- `Ensemble` takes `programs` instead of a program, and makes a program of the module `Ensemble`, which asks
+  them all, or `size` of them by what the inputs are, and takes the last output that most say.
+- `KNNFewShot` makes a program of the module `KNNFewShot`, which finds rows and bootstraps demos of them
+  at each call, without a metric. The rows are part of its spec.
+- `BootstrapFinetune` has the models of the program's predictors trained, by the provider or locally, and
+  the state names what was made: `NAME@MODEL`. A model is made once, however often the job begins anew.
+- `BetterTogether` takes its `optimizers` as a map of names to `{optimizer, options, compile}`; `strategy`
+  says in which order they run.
+- `GEPA` wants a metric that says what is wrong; any metric with feedback does, others are put in words.
+- `InferRules` returns a program with the rules of its last candidate, whichever was best: so does DSPy's,
+  which writes into a class that all candidates share. `job.best` has the best one.
+- `ReAnchor` needs outputs of type bool or a choice, each with a description, and makes sense with models
+  that tell probabilities.
+"""
 
 
 def _options(row: Mapping[str, object]) -> Mapping[str, Mapping[str, object]]:

@@ -11,8 +11,20 @@ from typing import Any, cast
 
 from dspex_pool.client import Client
 
-SOUNDS = {"cow": "moo", "dog": "woof", "cat": "meow", "horse": "neigh", "pig": "oink", "sheep": "baa"}
-SOUNDS |= {"duck": "quack", "owl": "hoot", "lion": "roar", "snake": "hiss", "bee": "buzz", "frog": "croak"}
+SOUNDS = {
+    "cow": "moo",
+    "dog": "woof",
+    "cat": "meow",
+    "horse": "neigh",
+    "pig": "oink",
+    "sheep": "baa",
+    "duck": "quack",
+    "owl": "hoot",
+    "lion": "roar",
+    "snake": "hiss",
+    "bee": "buzz",
+    "frog": "croak",
+}
 LEARNER = {"model": "sim/learner", "options": {"lesson": {"answers": SOUNDS, "start": 0.2}}}
 ROWS = [{"animal": animal, "sound": sound} for animal, sound in SOUNDS.items()]
 

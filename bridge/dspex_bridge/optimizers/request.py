@@ -89,10 +89,11 @@ class Optimize:
         default_factory=list[ProgramChoice]
     )
     lm: Annotated[Name | None, Doc("a configured LM, for all that name none; default: `default`")] = None
-    seed: (
-        Annotated[int, Range(0, 2**32 - 1), Doc("of the optimizer; default: DSPy's own of each, and else 0")]
-        | None
-    ) = None
+    seed: Annotated[
+        int | None,
+        Range(0, 2**32 - 1),
+        Doc("of the optimizer; default: DSPy's own of each, and else 0"),
+    ] = None
     num_threads: Annotated[int, Range(1, MAX_THREADS), Doc("rows at once")] = DEFAULT_THREADS
     save_as: Annotated[
         SaveChoice | None,
