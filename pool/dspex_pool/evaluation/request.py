@@ -171,8 +171,10 @@ def _map_of(value: object) -> dict[str, object]:
 
 
 def _checksum_of(rows: list[bytes]) -> str:
+    """Of rows that are sound: they are kept as they came, and whoever reads them later must be able to."""
     digest = hashlib.sha256()
     for row in rows:
+        decode_value(row)
         digest.update(hashlib.sha256(row).digest())
     return digest.hexdigest()
 

@@ -6,10 +6,16 @@ from typing import Any
 
 import pytest
 from tests.pool.evaluation.rooms import METRICS, RUN, SPEC, answer, ask, given, index_of, row, run, under_way
+from tests.protocol.notation import read_bytes, vectors
 from tests.support.fakes import Client, Room
 
 from dspex_pool.store import Change, Fence, Unavailable
 from dspex_pool.store.memory import MemoryStore
+from dspex_protocol import CALL, encode, encode_value
+from dspex_protocol.frame import HEADER_BYTES
+from dspex_protocol.slices import join_array, join_map
+
+BROKEN_VALUES = [vector for vector in vectors("value") if "error" in vector]
 
 
 @pytest.fixture
@@ -259,3 +265,23 @@ def test_a_store_that_fails_ends_the_run_and_not_the_evaluation() -> None:
     for index in (1, 2):
         answer(room, index)
     assert 3 == client.outcome(call).fields["done"]
+
+
+@pytest.mark.parametrize("place", ["payload", "rows", "metrics", "dataset", "spec"])
+def test_broken_values_fail_their_call(room: Room, client: Client, place: str) -> None:
+    """As a whole or as a part; none of them is a fault of ours, and nothing is stored."""
+    parts = {key: encode_value(value) for key, value in given(1).items()}
+    for number, vector in enumerate(BROKEN_VALUES, start=100):
+        raw = read_bytes(vector)
+        if place in ("payload", "metrics", "dataset", "spec"):
+            payload = raw if place == "payload" else join_map({**parts, place: raw})
+        else:
+            payload = join_map({**parts, "rows": join_array([parts["metrics"], raw])})
+        client.give(encode(CALL, number, RUN, {}, payload)[HEADER_BYTES:])
+        for worker in room.workers:
+            for check in worker.calls("evaluation.check"):
+                if check.id in worker.worker.calls:  # what only a worker reads may be anything
+                    worker.fail(check.id, "invalid_argument")
+        assert client.outcome(number).code != "internal", vector
+    assert [] == ask(client, "list")["evaluations"]
+    assert {} == under_way(room)
