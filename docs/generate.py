@@ -265,7 +265,7 @@ def _optimizers_lines() -> Iterator[str]:
 
 _OPTIMIZERS_PROSE: Final = """
 ```elixir
-optimizer = DSPex.Optimizers.new(:MIPROv2, [auto: "light"])
+optimizer = DSPex.Optimizer.new(:MIPROv2, auto: "light")
 
 {:ok, made} =
   DSPex.Optimizers.optimize(MyApp.DSPex, program, optimizer,

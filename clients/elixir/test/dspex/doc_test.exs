@@ -17,6 +17,7 @@ defmodule DSPex.DocTest do
   doctest DSPex.Image
   doctest DSPex.MessagePack
   doctest DSPex.Metric
+  doctest DSPex.Optimizer
   doctest DSPex.Options
   doctest DSPex.Prediction
   doctest DSPex.Program
