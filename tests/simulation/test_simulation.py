@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from random import Random
+from typing import Final
 
 import pytest
 
@@ -16,6 +17,19 @@ from tests.support.servers import count
 SEEDS = count("seeds", 500)
 CHUNKS = 10
 MOST_SEEDS = 2000
+FOUND_AT: Final = {
+    "act_when_it_is_over": 110,
+    "answer_before_rows": 56,
+    "believe_the_worker": 20,
+    "forget_retry": 58,
+    "lose_credit": 384,
+    "lose_last_words": 72,
+    "pass_any_item": 74,
+    "read_for_ever": 46,
+    "serve_the_former": 59,
+}
+"""Seeds that found what takes long to be found: each is looked at first, and after a change that made
+it another world all of them are."""
 
 
 @pytest.mark.slow
@@ -31,7 +45,7 @@ def test_promises_are_kept_in_every_world(chunk: int) -> None:
 @pytest.mark.parametrize("name", sorted(PLANTS))
 def test_a_planted_defect_is_found(name: str) -> None:
     """Else the worlds above would prove little."""
-    for seed in range(MOST_SEEDS):
+    for seed in (FOUND_AT.get(name, 0), *range(MOST_SEEDS)):
         if run_seed(seed, PLANTS[name]).violation is not None:
             return
     pytest.fail(f"{name} was not found within {MOST_SEEDS} seeds")
