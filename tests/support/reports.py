@@ -106,18 +106,18 @@ def _row(index: int, drawn: random.Random, skill: float) -> dict[str, Any]:
         "prediction": Tagged("prediction", {"fields": prediction}),
         "error": None,
         "scores": {
-            "correct": {"score": float(is_right), "passed": is_right, "feedback": None, "parts": None},
-            "f1": {"score": f1, "passed": None, "feedback": "Some words are missing.", "parts": None},
+            "correct": {"score": float(is_right), "passed": is_right, "feedback": None, "parts": {}},
+            "f1": {"score": f1, "passed": None, "feedback": "Some words are missing.", "parts": {}},
         },
         "usage": usage,
         "requests": [
             {
                 "lm": "openai/gpt-5-mini",
                 "messages": [
-                    {"role": "system", "content": "Answer in a few words.\n\nBe exact."},
-                    {"role": "user", "content": example["question"]},
+                    {"role": "system", "characters": 32, "text": "Answer in a few words.\n\nBe exact."},
+                    {"role": "user", "characters": 48, "text": example["question"]},
                 ],
-                "text": f"[[ ## answer ## ]]\n{answer}",
+                "answers": [{"characters": 40, "text": f"[[ ## answer ## ]]\n{answer}"}],
             }
         ],
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .comparisons import Comparison, Pair
+from .evaluation_words import spec_text
 from .evaluations import Evaluation
 from .figures import chance_text, count_text, interval_text, number_of, percent_text, score_text, signed_text
 from .shapes import Record, legible, list_of, map_of
@@ -127,8 +128,9 @@ def comparison_facts(comparison: Comparison) -> dict[str, str | None]:
 def side_text(side: Evaluation, name: str) -> str:
     """One of them in a line."""
     lm = f", with {side.lm}" if side.lm else ""
+    spec = f": {words}" if (words := spec_text(side.spec)) else ""
     of = f", evaluation {side.name}" if side.name and side.name not in name else ""
-    return f"{name}{of}{lm}"
+    return f"{name}{of}{spec}{lm}"
 
 
 def method_text(comparison: Comparison) -> str:

@@ -19,6 +19,7 @@ def facts_of(evaluation: Evaluation) -> dict[str, str | None]:
     """What it is about, by name."""
     return {
         "evaluation": evaluation.name,
+        "program": spec_text(evaluation.spec),
         "dataset": evaluation.dataset,
         "language model": evaluation.lm,
         "state": evaluation.state,
@@ -26,6 +27,11 @@ def facts_of(evaluation: Evaluation) -> dict[str, str | None]:
         "begun": evaluation.created,
         "ended": evaluation.ended,
     }
+
+
+def spec_text(spec: Record) -> str:
+    """A program that is no stored one: its module, and its signature where that is a text."""
+    return ", ".join(filter(None, (text_of(spec.get("module")), text_of(spec.get("signature")))))
 
 
 def rows_text(evaluation: Evaluation) -> str | None:
@@ -66,7 +72,7 @@ def usage_of(usage: Record, rows: float | None) -> dict[str, str | None]:
         "time of LMs": None if number["lm_ms"] is None else duration_text(number["lm_ms"]),
         "cost": None if cost is None else money_text(cost),
     }
-    if cost is not None and rows:
+    if cost and rows:
         said["cost of 1,000 rows"] = money_text(1_000 * cost / rows)
     if number_of(usage.get("unpriced")):
         said["LM calls without a price"] = count_text(number_of(usage.get("unpriced")))

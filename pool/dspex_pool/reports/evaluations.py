@@ -51,6 +51,7 @@ class Evaluation:
 
     name: str
     program: str
+    spec: Record
     dataset: str
     lm: str
     state: str
@@ -83,6 +84,7 @@ def evaluation_of(record: Record) -> Evaluation:
     return Evaluation(
         name=text_of(record.get("evaluation")),
         program=versioned(record.get("program"), record.get("version")),
+        spec=map_of(record.get("spec")),
         dataset=versioned(record.get("dataset"), record.get("dataset_version")),
         lm=text_of(record.get("lm")),
         state=text_of(record.get("state")),

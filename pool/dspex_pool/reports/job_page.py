@@ -38,7 +38,7 @@ class JobPage:
     def add(self, rows: Sequence[Record]) -> str:
         """Some events."""
         self._trials.add(rows)
-        return self._rows.add([{"n": row.get("n"), "event": row} for row in rows])
+        return self._rows.add([{"event": row, "what": _rest_of(row)} for row in rows])
 
     def end(self) -> str:
         """All that is seen."""
@@ -53,7 +53,7 @@ class JobPage:
             _result(record),
             _trouble(record),
             document.browser("Events", self._rows.what_is_missing, "Choose an event to see all of it."),
-            section("What was asked for", value_markup(record.get("request"))),
+            section("What was asked for", _folded("the request", record.get("request"))),
             document.footer("Made by dspex report."),
         )
 
@@ -61,15 +61,23 @@ class JobPage:
 EVENTS: Final = Plan(
     noun="events",
     columns=[
-        Column(label="event", kind="number", at=("n",)),
+        Column(label="event", kind="number", at=("event", "n")),
         Column(label="when", kind="text", at=("event", "at")),
         Column(label="type", kind="text", at=("event", "type")),
         Column(label="score", kind="number", at=("event", "score")),
-        Column(label="what", kind="preview", at=("event",)),
+        Column(label="what", kind="preview", at=("what",)),
     ],
     choices=[Choice(label="Type", at=("event", "type"), none="none")],
     details=[Group(title="Event", cells={"": ("event",)})],
 )
+
+
+IN_COLUMNS: Final = frozenset(("n", "at", "type", "score", "attempt"))
+
+
+def _rest_of(event: Record) -> Record:
+    """What columns do not tell of it."""
+    return {key: value for key, value in event.items() if key not in IN_COLUMNS and value is not None}
 
 
 def _heading(record: Record) -> Markup:
@@ -133,6 +141,11 @@ def _spent(record: Record) -> Markup | None:
     return section("Cost", document.tiles(said)) if any(said.values()) else None
 
 
+def _folded(summary: str, value: object) -> Markup:
+    """What may be long, such as a training set."""
+    return element("details", element("summary", summary), value_markup(value))
+
+
 def _trouble(record: Record) -> Markup | None:
     """What went wrong on the way, as the optimizer's work counts it."""
     result = map_of(record.get("result"))
@@ -140,12 +153,21 @@ def _trouble(record: Record) -> Markup | None:
     return section("What failed on the way", value_markup(said)) if said else None
 
 
+REPLAY: Final = {
+    "live": "answers that the last attempt asked for",
+    "answered": "answers that it had of attempts before",
+    "diverged": "answers of those that it did not ask for again",
+}
+
+
 def _result(record: Record) -> Markup | None:
     result = map_of(record.get("result"))
     state = map_of(map_of(result.get("program")).get("state"))
     instructions = instructions_of(state)
     replay = map_of(record.get("replay")) or map_of(result.get("replay"))
-    said = document.facts({name: count_text(number_of(value)) for name, value in replay.items()})
+    said = document.facts(
+        {words: count_text(number_of(replay.get(name))) for name, words in REPLAY.items() if name in replay}
+    )
     if not instructions and not replay:
         return None
     return section(
@@ -154,6 +176,5 @@ def _result(record: Record) -> Markup | None:
             element("section", element("h3", name), value_markup(text), class_="candidate")
             for name, text in instructions.items()
         ],
-        element("p", "Answers that its attempts had of each other:", class_="dim") if replay else None,
         said if replay else None,
     )

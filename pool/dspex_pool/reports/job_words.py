@@ -10,7 +10,8 @@ def job_title(record: Record) -> str:
     """What it is about."""
     request = map_of(record.get("request"))
     optimizer = text_of(map_of(request.get("optimizer")).get("optimizer"))
-    program = text_of(request.get("program"))
+    spec = map_of(request.get("spec"))
+    program = text_of(request.get("program")) or text_of(spec.get("signature"))
     if optimizer:
         return f"{optimizer} on {program}" if program else optimizer
     return text_of(record.get("job")) or "a job"
@@ -27,7 +28,7 @@ def job_facts(record: Record) -> dict[str, str | None]:
         "begun": moment_of(record.get("started")),
         "ended": moment_of(record.get("ended")),
         "budget": budget_text(map_of(record.get("budget"))),
-        "taken up": None if attempt is None else f"{count_text(attempt)} times",
+        "attempts": None if attempt is None else count_text(attempt),
         "made": " version ".join(filter(None, (text_of(made.get("program")), text_of(made.get("version"))))),
     }
 

@@ -50,7 +50,13 @@ def hostile_row(n: int, text: str) -> dict[str, Any]:
         "prediction": Tagged("prediction", {"fields": fields}),
         "error": has_error,
         "scores": {"correct": {"score": 0.5, "feedback": text, "parts": {text: 0.1}}, text: {"score": 1.0}},
-        "requests": [{"lm": text, "messages": [{"role": text, "content": text}], "text": text}],
+        "requests": [
+            {
+                "lm": text,
+                "messages": [{"role": text, "content": text}],
+                "answers": [{"characters": 1, "text": text}],
+            }
+        ],
     }
 
 

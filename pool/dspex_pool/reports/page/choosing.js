@@ -56,8 +56,8 @@ function sort() {
   chosen.sort((a, b) => {
     const left = keys.get(a);
     const right = keys.get(b);
-    const lacks = (value) => value === null || value === "";
-    if (lacks(left) || lacks(right)) return Number(lacks(left)) - Number(lacks(right)) || a - b;
+    const isNone = (value) => value === null || value === "";
+    if (isNone(left) || isNone(right)) return Number(isNone(left)) - Number(isNone(right)) || a - b;
     return left < right ? -way : left > right ? way : a - b;
   });
 }

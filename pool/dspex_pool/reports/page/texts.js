@@ -88,7 +88,8 @@ function figure(value, kind) {
   if (size >= 1e15 || (value !== 0 && size < 0.001)) return value.toPrecision(3);
   if (kind === "difference") return `${value > 0 ? "+" : ""}${value.toFixed(3)}`.replace("-", "\u2212");
   if (kind === "exact") return String(Number(value.toPrecision(6))).replace("-", "\u2212");
-  if (kind === "score" || (size < 100 && !Number.isInteger(value))) return value.toFixed(3);
+  if (kind === "score") return value.toFixed(3);
+  if (size < 100) return String(Number(value.toPrecision(3)));
   return Math.round(value).toLocaleString("en");
 }
 
@@ -97,7 +98,8 @@ function plainly(value) {
   if (!isMap(value)) return value;
   const [[name, written] = [], ...others] = Object.entries(value);
   if (!PLAIN.has(name) || typeof written !== "string" || others.length) return value;
-  return name === "$timestamp" ? written.replace("T", " ").replace("+00:00", " UTC") : written;
+  if (name !== "$timestamp") return written;
+  return written.replace("T", " ").replace(/\.\d+/, "").replace("+00:00", " UTC");
 }
 
 function full(given, depth = 0) {
@@ -105,6 +107,9 @@ function full(given, depth = 0) {
   if (value === undefined || value === null) return make("span", "nothing", value === null ? "nil" : "none");
   if (typeof value === "string") return long(value);
   if (typeof value !== "object") return make("code", "", String(value));
+  if (typeof value.text === "string" && Object.keys(value).every((key) => key === "text" || key === "characters")) {
+    return long(value.text);
+  }
   if (depth > DEEPEST) return long(JSON.stringify(value));
   if (Array.isArray(value)) return list(value, depth);
   return map(value, depth);
@@ -129,8 +134,9 @@ function list(value, depth) {
   return made;
 }
 
-function message({ role, content, ...others }, depth) {
-  const made = make("div", "message", make("span", "dim", words(role)), full(content, depth + 1));
+// As of a request to a language model, whose texts go by `text`, or as models themselves have it.
+function message({ role, content, text, characters, ...others }, depth) {
+  const made = make("div", "message", make("div", "dim", words(role)), full(content ?? text ?? null, depth + 1));
   if (Object.keys(others).length) made.append(full(others, depth + 1));
   return made;
 }
@@ -140,11 +146,15 @@ function compact(value) {
   if (!isMap(value)) return full(value);
   const made = make("ul", "entries");
   for (const [name, item] of Object.entries(value)) {
-    if (item === null) continue;
-    const parts = isMap(item) ? Object.entries(item).filter(([, part]) => part !== null) : [["", item]];
+    if (lacks(item)) continue;
+    const parts = isMap(item) ? Object.entries(item).filter(([, part]) => !lacks(part)) : [["", item]];
     made.append(make("li", "", make("span", "name", words(name)), ...parts.map(([key, part]) => entry(key, part))));
   }
   return made;
+}
+
+function lacks(value) {
+  return value === null || (typeof value === "object" && !Object.keys(value).length);
 }
 
 function entry(key, value) {
