@@ -11,7 +11,7 @@ defmodule DSPex.Reports do
   * an evaluation, as `DSPex.Evaluation` has it, or its id: its scores, cost and time, failures and rows
   * a list of two to eight of them, over the same rows: each held against each, row by row; the first one
     is what was before
-  * `{:job, id}`: how it stands, what an optimizer has tried with which scores, what that has cost, its events
+  * `{:job, job}`, as `DSPex.Jobs` has it, or its id: how it stands, what an optimizer has tried with which scores, what that has cost, its events
   * `{:experiment, id}`: its runs, with their parameters and metrics over time
 
   and in a format:
@@ -29,7 +29,7 @@ defmodule DSPex.Reports do
   * those of a call, such as `timeout:`; and `credit:`, how many pieces of the text may be on their way
   """
 
-  alias DSPex.{Call, Error, Evaluation, Name, Options, Stored}
+  alias DSPex.{Call, Error, Evaluation, Job, Name, Options, Stored}
 
   @credit 16
   @comparing [:confidence, :metrics, :resamples, :seed]
@@ -37,7 +37,7 @@ defmodule DSPex.Reports do
   @endings %{".html" => :html, ".htm" => :html, ".md" => :markdown, ".json" => :json, ".csv" => :csv}
 
   @typedoc "What a report is about."
-  @type subject :: evaluation() | [evaluation()] | {:job | :experiment, String.t()}
+  @type subject :: evaluation() | [evaluation()] | {:job, Job.t() | String.t()} | {:experiment, String.t()}
 
   @typedoc "An evaluation or its id."
   @type evaluation :: Evaluation.t() | String.t()
@@ -158,6 +158,7 @@ defmodule DSPex.Reports do
   end
 
   defp named_by(field, %Evaluation{id: id}), do: named_by(field, id)
+  defp named_by("job", %Job{id: id}), do: named_by("job", id)
 
   defp named_by(field, id) do
     if Name.id?(id),

@@ -5,7 +5,7 @@ defmodule DSPex.ReportsTest do
   import DSPex.Asking, only: [mistake: 1]
   import DSPex.Instances
 
-  alias DSPex.{Error, Evaluation, Reports, Test}
+  alias DSPex.{Error, Evaluation, Job, Reports, Test}
 
   @moduletag :capture_log
   @moduletag :tmp_dir
@@ -51,8 +51,12 @@ defmodule DSPex.ReportsTest do
   test "jobs and experiments are named by what they are", %{test: name} do
     controlled(name)
 
-    for {kind, key} <- [job: "job", experiment: "experiment"] do
-      task = Task.async(fn -> Reports.make(name, {kind, "x"}, format: :json) end)
+    for {kind, key, subject} <- [
+          {:job, "job", %Job{id: "x"}},
+          {:job, "job", "x"},
+          {:experiment, "experiment", "x"}
+        ] do
+      task = Task.async(fn -> Reports.make(name, {kind, subject}, format: :json) end)
       {server, %{id: id}, payload} = receive_frame(:call)
       assert payload == %{key => "x", "format" => "json"}
       serve(server, id, ["{}"])
