@@ -339,3 +339,23 @@ async def test_several_run_at_once() -> None:
     assert 1 == len({str(one["scores"]) for one in made})
     names = [one["evaluation"] for one in itertools.chain(listed["evaluations"], rest["evaluations"])]
     assert [f"e{n}" for n in range(6)] == names
+
+
+async def test_a_dataset_that_is_deleted_ends_its_run() -> None:
+    """When its next rows are to be read; what was stored of it can still be looked at."""
+    async with serving("--workers", "2", lms=LMS) as client:
+        await put(client, 1600)
+        stream = client.stream_call("evaluation.run", asked(evaluation="e"))
+        count = 0
+        async for _ in stream:
+            count += 1
+            if count == 1:
+                await client.call("dataset.delete", {"dataset": "moods"})
+        with pytest.raises(DSPexError) as ended:
+            await stream.result()
+        known = await call(client, "get", {"evaluation": "e"})
+        page = await call(client, "rows", {"evaluation": "e", "limit": 1})
+        gone = await refused(client, "run", asked(evaluation="e"))
+    assert "unknown_dataset" == ended.value.code == gone.code
+    assert ("running", 1600) == (known["state"], known["rows"])
+    assert count <= known["done"] == page["total"] < 1600
