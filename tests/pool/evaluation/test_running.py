@@ -218,6 +218,26 @@ def test_a_worker_that_says_nonsense_costs_that_row(room: Room, client: Client) 
     assert ["internal", "internal", None] == [one["error"] and one["error"]["code"] for one in rows]
 
 
+def test_a_row_under_which_workers_die_is_an_error_of_its_own() -> None:
+    """It is repeated, then given up, and stored as that; the others have their scores."""
+    room = Room(workers=1, calls_per_worker=1)
+    client = room.add_client()
+    call = run(room, client, given(2, parallelism=1))
+    for _ in range(5):
+        worker = room.workers[-1]
+        if [0] != [index_of(sent) for sent in worker.calls("evaluation.row")]:
+            break
+        worker.start_all()
+        worker.die("SIGSEGV")
+        room.add_worker()
+    answer(room, 1)
+    made = client.outcome(call).fields
+    assert ("done", 1, 1) == tuple(made[key] for key in ("state", "done", "failed"))
+    first, second = ask(client, "rows", evaluation="e")["rows"]
+    assert ("poisoned", None) == (first["error"]["code"], first["worker_ms"])
+    assert 1.0 == second["scores"]["right"]["score"]
+
+
 def test_deleted_it_ends(room: Room, client: Client) -> None:
     """Its run hears of that at its next row; nothing of it is left, and its id is free."""
     call = run(room, client, given(3))
