@@ -299,6 +299,8 @@ nothing is paid for twice.
   what the optimizer itself has measured, where it has.
 - **Host functions** may be metrics, tools and models; they are asked from DSPy's threads. What one has
   answered is kept too, but for a module's own `forward`, which runs in each attempt.
+- **Models** that a request names need not be there when a server goes on with the job: it waits for them
+  (`waiting_for_models` in its progress), as for host functions.
 - **A teacher** that is named teaches as it is, with its demos, and with its own `lm` where it has one.
 - **The program** becomes the next version of `program`, with optimizer and scores in its history. Of a
   `spec` nothing is stored unless `save_as` says so; the result has it either way.

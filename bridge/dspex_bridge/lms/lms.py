@@ -138,10 +138,18 @@ class LanguageModels:
             self._embedders[wanted] = source
         return source, account_of(wanted, config)
 
+    def has(self, name: str) -> bool:
+        """Whether a model of that name is configured, or one of which it is a variant."""
+        return _variant(name, self._configs) is not None
+
+    def take_over(self, other: LanguageModels) -> None:
+        """Be configured as others are now."""
+        self.configure(other._configs, other._secrets)
+
     def journaled(self, journal: Journal) -> LanguageModels:
         """The same models, answered by a journal; what is configured later they do not see."""
         copied = LanguageModels(self._functions, self._remaining_s, journal)
-        copied.configure(self._configs, self._secrets)
+        copied.take_over(self)
         return copied
 
     def config_of(self, name: str | None, path: str = "lm") -> LMConfig:

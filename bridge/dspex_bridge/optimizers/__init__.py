@@ -7,6 +7,7 @@
 - `kind.py`: the kind: what a request names is brought together, run, and what came of it told;
 - `running.py`: one run, in a thread;
 - `reshaping.py`: programs that a result becomes where it is no other state of the one before;
+- `waiting.py`: until the language models are there that a request names;
 - `watching.py`: what an optimizer does, as DSPy tells it; `telling.py`: as a job's events and figures;
 - `measuring.py`: the metric's calls and what goes wrong, counted;
 - `totals.py`: how many trials there will be;

@@ -23,7 +23,8 @@ from .options import NestedOptimizer, TeacherSettings
 MAX_STEPS: Final = 16
 """Optimizers within one; more would be a strategy that nobody can follow."""
 
-_LMS: Final = ("prompt_model", "task_model", "reflection_lm")
+LM_OPTIONS: Final = ("prompt_model", "task_model", "reflection_lm")
+"""Options that are language models."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +193,7 @@ def _argument(name: str, value: Any, path: str, lms: LanguageModels, functions: 
     """What an option stands for."""
     if value is None:
         return None
-    if name in _LMS:
+    if name in LM_OPTIONS:
         return lms.get(value, path)
     if isinstance(value, TeacherSettings):
         return {} if value.lm is None else {"lm": lms.get(value.lm, f"{path}.lm")}

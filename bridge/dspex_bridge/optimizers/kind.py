@@ -27,6 +27,7 @@ from .catalog import Chosen, check_means, read_optimizer
 from .request import DatasetChoice, Optimize, SaveChoice, check_choice, check_rows, examples_of
 from .reshaping import bind_trainable, ensemble_of, nearest_of
 from .running import Made, Run
+from .waiting import models_of_program, models_of_request, models_there
 
 MAX_CODE_THREADS: Final = 4
 """Rows at once of a program that runs code: a call has as many interpreters."""
@@ -39,9 +40,11 @@ async def optimize(worker: Worker, job: Job, what: Optimize) -> Outcome:
     functions = JobFunctions(worker.calls, job.answers, asyncio.get_running_loop())
     functions.configure(worker.functions.names)
     lms = worker.lms.journaled(journal)
+    await models_there(job, worker.lms, lms, models_of_request(chosen, what))
     builder = Builder(worker.programs.builder.catalog, functions, lms)
     version, program, members = await _subject(job, builder, chosen, what)
     functions.nesting = _nesting(program.template.spec)
+    await models_there(job, worker.lms, lms, models_of_program(program, what))
     await job.event("optimizing", optimizer=chosen.row.name, program=what.program, version=version)
     trainset = await _rows(what.trainset, program, job, "request.trainset") or []
     run = Run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from tests.bridge.jobs.job_hop import JobHop
 from tests.support.hops import worker_here, worker_process
 from tests.support.optimizing import ANSWERS, LMS, OPTIMIZERS, ROWS, SIGNATURE, request
 
-from dspex_protocol import DSPexError
+from dspex_protocol import DSPexError, LMConfig
 
 TRYING = sorted(set(OPTIMIZERS) - {"LabeledFewShot", "BootstrapFewShot"})
 """Those that try several programs."""
@@ -133,6 +134,28 @@ async def test_a_teacher_of_its_own() -> None:
     demos = reply["result"]["program"]["state"]["self"]["demos"]
     assert ["animal 0", "animal 1", "animal 2"] == [demo.value["fields"]["animal"] for demo in demos[:3]]
     assert 3 == reply["result"]["usage"]["lm_calls"]
+
+
+async def test_it_waits_for_its_models() -> None:
+    """A server that goes on with a job may not have them yet: they come with a client."""
+    judged = {
+        "metric": "judge",
+        "options": {"program": {"module": "Predict", "signature": "sound -> score: float"}},
+    }
+    metric = {**judged, "options": {**judged["options"], "lm": "judging"}}  # type: ignore[dict-item]
+    what = request("BootstrapFewShot", metric=metric, trainset=ROWS[:3])
+    async with worker_here({"other": {"model": "sim/other"}}) as (hop, worker):
+        running = asyncio.create_task(JobHop(hop).run(what, "optimize"))
+        await asyncio.sleep(0.2)
+        for names in (("judging",), ("judging", "default")):
+            assert not running.done()
+            worker.lms.configure(
+                {name: LMConfig(model="sim/late") for name in names} | {"other": LMConfig(model="sim/other")},
+                {},
+            )
+            await asyncio.sleep(0.2)
+        reply = await running
+    assert reply["result"]["scored_rows"]
 
 
 async def test_the_seed_is_the_optimizers_own() -> None:
