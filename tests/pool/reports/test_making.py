@@ -83,6 +83,21 @@ def test_a_comparison_has_its_rows_side_by_side(room: Room, client: Client) -> N
     assert ["0.0", "1.0", "1.0", "-1.0"] == [line[head.index("difference of right")] for line in lines]
 
 
+def test_three_evaluations_are_compared_pair_by_pair(room: Room, client: Client) -> None:
+    """Each with its scores of every row; differences of rows are of two only."""
+    for name, scores in {"a": [1.0, 0.0], "b": [0.0, 1.0], "c": [1.0, 1.0]}.items():
+        evaluated(room, client, name, list[float | None](scores))
+    wish = {"evaluations": ["a", "b", "c"], "resamples": 200}
+    page = made(client, comparison=wish, format="html")
+    assert all(f"{b} less {a}" in page for a, b in (("a", "b"), ("a", "c"), ("b", "c")))
+    head, *lines = csv.reader(io.StringIO(made(client, comparison=wish, format="csv"), newline=""))
+    assert [["1.0", "0.0", "1.0"], ["0.0", "1.0", "1.0"]] == [
+        [line[head.index(f"{name}: right")] for name in "abc"] for line in lines
+    ]
+    assert not any("difference" in name for name in head)
+    assert "| right | c less b |" in made(client, comparison=wish, format="markdown")
+
+
 def test_an_experiment_has_its_runs_with_their_values(room: Room, client: Client) -> None:
     """The newest first, as of `experiment.runs`."""
     for number in range(3):
