@@ -44,7 +44,7 @@ async def test_a_job_has_a_process_of_its_own(tmp_path: Path) -> None:
         job = await submit(client, {"steps": 1, "stand_still": True})
         (row,) = (await wait_for(client, is_working))["jobs"]
         process = psutil.Process(row["pid"])
-        assert 19 == process.nice()
+        assert 10 == process.nice()
         seed = await seed_of(row["pid"])
         assert seed.isdigit()
         assert row["pid"] not in [worker["pid"] for worker in (await info(client))["workers"]]

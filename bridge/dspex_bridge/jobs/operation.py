@@ -70,6 +70,8 @@ async def _run_until_stopped(worker: Worker, job: Job, kind: Kind, request: Any)
     finally:
         if not work.done():
             work.cancel()
+            # It may have something to stop elsewhere; the supervisor waits a while for that.
+            await asyncio.wait((work,))
     if job.stopped.done():
         with suppress(BaseException):
             work.exception() if work.done() else None

@@ -18,6 +18,8 @@ from dspex_pool.recycling import MIB, Allowance, is_bloated
 from dspex_pool.worker import Worker
 from dspex_protocol import (
     CALL,
+    CANCEL,
+    NIL,
     DSPexError,
     Envelope,
     Oversized,
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
     from dspex_pool.config import Config
     from dspex_pool.host import Host
 
-NICENESS: Final = 19
-"""Predictions come first: a job has what they leave."""
+NICENESS: Final = 10
+"""Predictions come first: it gets a tenth of a processor that others want, and all of one that nobody does.
+With the utmost, 19, it got a seventieth, and on a busy machine took minutes to boot."""
 SLOT: Final = -1
 """Of a worker that is in none."""
 
@@ -81,6 +84,14 @@ class JobProcess:
         """Ask for a process."""
         alone = Alone(environment={"PYTHONHASHSEED": str(_seed_of(job))}, niceness=NICENESS)
         self._ports.processes.spawn(self._greet, lambda reason: self._ended(reason, by_itself=False), alone)
+
+    def cancel(self, call_id: int) -> bool:
+        """Ask it to stop a call; False where it has none."""
+        if self.worker is None or not call_id:
+            return False
+        self.worker.link.send(encode(CANCEL, call_id, None, {}, NIL))
+        self.worker.link.flush()
+        return True
 
     def call(self, method: str, payload: bytes) -> int:
         """Call something there; returns the call's id."""

@@ -96,6 +96,8 @@ class House:
 
 
 _DONE: Final = "its job has ended"
+_ASKED_FOR: Final = frozenset((Stop.CANCELLED, Stop.LATE))
+"""Stops after which its worker may still say and write things."""
 
 
 class Run:
@@ -150,8 +152,19 @@ class Run:
         self._tasks.start(self._live())
 
     def stop(self, why: Stop) -> None:
-        """End it here, for this reason or the one that came before."""
+        """End it here, for this reason or the one that came before.
+
+        A job that somebody gives up is asked first: its worker may have something to stop elsewhere, such
+        as a provider's job that would be paid for.
+        """
         self._stopped = self._stopped or why
+        if why in _ASKED_FOR and self._process is not None and self._process.cancel(self._call_id):
+            self._timers.call_later(self._house.config.grace_s, self._end_now)
+        else:
+            self._end_now()
+
+    def _end_now(self) -> None:
+        assert self._stopped is not None
         self._settle(self._stopped)
         if self._process is not None:
             self._process.kill()
@@ -316,7 +329,8 @@ class Run:
         match envelope.kind:
             case kind if kind in (REPLY, FAIL) and envelope.id == self._call_id:
                 self._count(envelope)
-                self._settle(Replied(payload) if kind == REPLY else decode_failure(payload))
+                failure = None if kind == REPLY else self._stopped or decode_failure(payload)
+                self._settle(failure or Replied(payload))
             case kind if kind == CALL and envelope.meta.get("parent") == self._call_id:
                 self._asked(worker, self._host_calls, envelope, payload)
             case kind if kind == CANCEL:
