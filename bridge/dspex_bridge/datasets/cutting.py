@@ -15,6 +15,9 @@ PART_BYTES: Final = 1 << 20
 PART_ROWS: Final = 1000
 """A part is read whole for each row of it that is wanted."""
 
+NO_ROWS: Final = bytes(32)
+"""The chain of no rows at all."""
+
 MAX_ROW_BYTES: Final = 16 << 20
 MAX_ROWS: Final = 1_000_000
 """Of one call."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from time import monotonic
 from typing import Any, Final, TypeVar, cast
 
 from dspex_protocol import DSPexError, decode_failure, encode_failure
 
+from ..datasets.cutting import NO_ROWS
+from ..datasets.operation import Before, ReadRows, read_and_cut
 from ..worker.calls import CallTable, RunningCall
 from .answers import Answers
 from .budget import Budget, Cost, Purse
@@ -121,6 +123,25 @@ class Job:
             asked["version"] = version
         found = _map(await self._ask("job.program", **asked))
         return cast("int", found["version"]), cast("dict[str, object]", found["record"])
+
+    async def store_rows(
+        self,
+        dataset: str,
+        rows: Sequence[Mapping[str, object]],
+        *,
+        signature: Mapping[str, object],
+        note: str,
+    ) -> int:
+        """Have rows stored as the next version of a dataset; its number. Once in the job's life.
+
+        Raises:
+            DSPexError: `invalid_argument` naming the row and field that does not fit the signature.
+        """
+        first = Before(chain=NO_ROWS, input_keys=None, signature=None)
+        wanted = ReadRows(after=first, rows=[dict(row) for row in rows], signature=dict(signature))
+        parts = await asyncio.to_thread(read_and_cut, wanted)
+        made = _map(await self._ask("job.dataset", dataset=dataset, note=note, **parts))
+        return cast("int", made["version"])
 
     # What it tells
 

@@ -10,9 +10,10 @@ from dspex_protocol.records import describe
 
 from ..finetuning.kind import FINETUNE
 from ..optimizers.kind import OPTIMIZE
+from ..synthesis.kind import SYNTHESIZE
 from .kind import Kind
 
-_ROWS: Final[tuple[Kind, ...]] = (FINETUNE, OPTIMIZE)
+_ROWS: Final[tuple[Kind, ...]] = (FINETUNE, OPTIMIZE, SYNTHESIZE)
 
 KINDS: Final[dict[str, Kind]] = {row.name: row for row in _ROWS}
 

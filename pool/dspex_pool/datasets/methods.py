@@ -95,7 +95,7 @@ class DatasetMethods:
 
         async def read_piece(before: Contents) -> Piece:
             asked = join_map({**given, "after": encode_value(_known_of(before, wish))})
-            return _piece_of(await self._ask(call, "dataset.read", asked))
+            return piece_of(await self._ask(call, "dataset.read", asked))
 
         write = await worked_out(self._apart, len(call.payload), lambda: _write_of(call))
         answer = await self._writer.add(wish, write, read_piece, call.begin_effects)
@@ -209,7 +209,8 @@ def _known_of(before: Contents, wish: Wish) -> dict[str, object]:
     }
 
 
-def _piece_of(answer: bytes) -> Piece:
+def piece_of(answer: bytes) -> Piece:
+    """Rows as a worker has cut them."""
     came = read(ReadRows, decode_value(answer))
     return Piece(
         parts=[(cast("int", part["rows"]), cast("bytes", part["body"])) for part in came.parts],

@@ -47,6 +47,11 @@ class Wish:
     is_done: bool
 
 
+def whole(dataset: str, note: str | None) -> Wish:
+    """Rows that are all of the next version, and come at once."""
+    return Wish(dataset=dataset, operation="put", newest=None, note=note, upload=None, piece=1, is_done=True)
+
+
 class Begun(NamedTuple):
     """What has come before a piece, and the revision of its record; 0 where there is none."""
 

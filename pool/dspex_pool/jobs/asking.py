@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from math import isnan
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from dspex_pool.calls import Call
+from dspex_pool.datasets.methods import piece_of
 from dspex_pool.datasets.reader import Reader
+from dspex_pool.datasets.records import Contents
+from dspex_pool.datasets.steps import Piece
+from dspex_pool.datasets.writer import Writer, whole
 from dspex_pool.library.failures import told
 from dspex_pool.library.names import Reference, check_program
+from dspex_pool.library.writes import Write
+from dspex_pool.own_method import Note
 from dspex_pool.ports import Stored, Timers
 from dspex_pool.program_methods import Encoded
 from dspex_protocol import DSPexError, decode_value, encode_value, error, invalid_argument
+from dspex_protocol.records import read
 from dspex_protocol.slices import cut_map, is_map, join_map
 
 from . import records, steps
@@ -24,6 +33,14 @@ if TYPE_CHECKING:
 
 MAX_ANSWERS: Final = 200
 """Answers of one message: some ten thousand bytes each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRows:
+    """What a worker says of rows that are to be stored, beside the rows."""
+
+    note: Note | None = None
+
 
 Rows = Callable[["Call"], Awaitable[object]]
 """Answers `dataset.rows`."""
@@ -49,6 +66,7 @@ class Asking:
         self._library = library
         self._rows = rows
         self._datasets = Reader(stored.store)
+        self._writer = Writer(stored.store, self._datasets, wall_ms=stored.wall_ms, new_id=stored.new_id)
         self._handlers: Mapping[str, Callable[[dict[str, bytes]], Awaitable[bytes]]] = {
             "job.answers": self._answers,
             "job.answered": self._answered,
@@ -56,6 +74,7 @@ class Asking:
             "job.best": self._best,
             "job.rows": self._dataset_rows,
             "job.program": self._program,
+            "job.dataset": self._store_rows,
         }
 
     async def answer(self, method: str, payload: bytes) -> bytes:
@@ -123,6 +142,22 @@ class Asking:
         page = await self._rows(Call(cast("Any", None), 0, "dataset.rows", {}, join_map(asked), 0.0))
         assert isinstance(page, Encoded)
         return page.payload
+
+    async def _store_rows(self, asked: dict[str, bytes]) -> bytes:
+        """Rows that the job has made become a version of a dataset, once however many attempts make them."""
+        dataset = check_program(decode_value(asked.pop("dataset", b"\xc0")), "dataset")
+        note = read(StoredRows, {"note": decode_value(asked.pop("note", b"\xc0"))}).note
+        piece = piece_of(join_map(asked))
+        job = self._keeper.job.job
+        # The job alone says which write it is: attempts come to the same, and if not, the first one counts.
+        write = Write(f"job/{job}/{dataset}", hashlib.sha256(f"{job} {dataset}".encode()).digest())
+
+        async def read_piece(before: Contents) -> Piece:
+            return piece
+
+        answer = await self._writer.add(whole(dataset, note), write, read_piece, lambda: None)
+        assert answer is not None
+        return encode_value({"dataset": answer[0], "version": answer[1]})
 
     async def _newest_rows(self, dataset: str) -> int:
         _, version = await self._datasets.version(dataset, None)
