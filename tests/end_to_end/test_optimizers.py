@@ -45,7 +45,7 @@ async def test_killed_again_and_again_it_comes_to_what_dspy_comes_to(name: str) 
     made = await asyncio.to_thread(by_dspy, name)
     async with served(options=learner(latency_ms=20)) as seen:
         lms = {"default": {"model": "openai/learner", "api_base": seen.base}}
-        async with serving("--workers", "1", lms=lms, limit_s=120) as client:
+        async with serving("--workers", "1", lms=lms, limit_s=120 + 20 * KILLS) as client:
             job = await submitted(client, request(name))
             kills = await killed(client, job, made)
             row = await ended(client, job)
