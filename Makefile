@@ -88,7 +88,7 @@ chaos: setup ## faults under load, promises checked: make chaos ARGS="--minutes 
 		$(REPEATED) tests/store/test_writer_kills.py \
 		tests/end_to_end/test_{supervisor_kills,sessions,hostile_state,clock_steps}.py
 	DSPEX_TEST_OPTIMIZER_KILLS=30 $(REPEATED) tests/end_to_end/test_optimizers.py -k killed
-	DSPEX_TEST_JOB_ROUNDS=1000 DSPEX_TEST_JOB_KILLS=30 DSPEX_TEST_JOB_SUBMISSIONS=1000 DSPEX_TEST_JOB_RECONNECTS=1000 \
+	DSPEX_TEST_JOB_ROUNDS=1000 DSPEX_TEST_JOB_SUBMISSIONS=1000 DSPEX_TEST_JOB_RECONNECTS=1000 \
 		$(REPEATED) tests/store/test_jobs_in_trouble.py tests/end_to_end/test_jobs.py -k "deaths or kills or submit or cut_off"
 	DSPEX_TEST_NESTED_ROUNDS=1000 $(REPEATED) tests/end_to_end/test_callbacks.py -k 64_chains
 
