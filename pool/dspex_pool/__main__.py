@@ -13,6 +13,7 @@ COMMANDS: Final = {
     "batch": "run a program on every row of a file",
     "dataset": "store rows of files, list, look at and share them out",
     "evaluate": "measure a program on every row of a file or a dataset",
+    "optimize": "have one of DSPy's optimizers make a better program",
     "report": "write what came of evaluations, jobs and experiments, for people to read",
     "jobs": "list, look at, follow and cancel what runs for hours",
     "top": "show a server's workers, queue and clients live",

@@ -34,16 +34,17 @@ class Program:
     document: str | None = None
     signature: object = None
 
-    async def named(self, client: Client) -> tuple[dict[str, object], Meta]:
-        """Entries of the payload and of meta that name it; stored where that must be.
+    async def named(self, client: Client, write_id: str | None = None) -> tuple[dict[str, object], Meta]:
+        """Entries of the payload and of meta that name it; stored where that must be, once for a write_id.
 
         Raises:
             DSPexError: why it cannot be stored.
         """
+        once: Meta = {} if write_id is None else {"write_id": write_id}
         if self.document is not None:
-            made = await client.call("program.import", {"document": self.document})
+            made = await client.call("program.import", {"document": self.document}, **once)
         elif self.state is not None:
-            made = await client.call("program.create", {"spec": self.spec, "state": self.state})
+            made = await client.call("program.create", {"spec": self.spec, "state": self.state}, **once)
         else:
             return ({} if self.spec is None else {"spec": self.spec}), {}
         stored = cast("dict[str, Any]", made)
@@ -114,7 +115,7 @@ def _metric(word: str) -> Mapping[str, object]:
         name, equals, value = option.partition("=")
         if not equals or not name or not kind:
             raise invalid_argument("--metric", _EXPECTED, word)
-        options[name] = _value(value)
+        options[name] = option_value(value)
     return {"metric": kind, "options": options}
 
 
@@ -125,7 +126,8 @@ def _free_name(kind: str, taken: Mapping[str, object]) -> str:
     return name
 
 
-def _value(text: str) -> object:
+def option_value(text: str) -> object:
+    """The value of an option: JSON where it is some, else the text itself."""
     try:
         return from_json(json.loads(text))
     except ValueError:
