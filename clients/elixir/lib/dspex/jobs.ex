@@ -68,6 +68,22 @@ defmodule DSPex.Jobs do
   @spec submit!(DSPex.t(), String.t() | atom(), map() | keyword(), keyword()) :: Job.t()
   def submit!(dspex, kind, request, options \\ []), do: Error.bang(submit(dspex, kind, request, options))
 
+  @doc false
+  # Those options that are fields of a kind's request, as they go out, and the others.
+  @spec split(keyword(), [atom()]) :: {:ok, map(), keyword()} | {:error, Error.t()}
+  def split(options, own) do
+    if Keyword.keyword?(options) do
+      {own, options} = Keyword.split(options, own)
+      {:ok, for({key, value} <- own, value != nil, into: %{}, do: {to_string(key), text(value)}), options}
+    else
+      {:error, Error.invalid_argument("options", "a keyword list", options)}
+    end
+  end
+
+  defp text(value) when is_atom(value) and not is_boolean(value), do: Atom.to_string(value)
+  defp text([name | _] = names) when is_atom(name), do: Enum.map(names, &to_string/1)
+  defp text(value), do: value
+
   defp deadline(nil), do: %{}
   defp deadline(milliseconds), do: %{"deadline_s" => milliseconds / 1000}
 

@@ -97,6 +97,15 @@ defmodule DSPex.Signature do
     end
   end
 
+  @doc false
+  # A request whose signature, where it has one, is as it goes out.
+  @spec in_request(map()) :: {:ok, map()} | {:error, DSPex.Error.t()}
+  def in_request(%{"signature" => source} = request) do
+    with {:ok, signature} <- new(source), do: {:ok, %{request | "signature" => to_wire(signature)}}
+  end
+
+  def in_request(request), do: {:ok, request}
+
   @doc "What crosses the wire: the string, or a map as in docs/protocol.md section 7.4."
   @spec to_wire(t()) :: String.t() | map()
   def to_wire(text) when is_binary(text), do: text
