@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, cast
 from dspex_protocol import DSPexError, decode_failure, encode_failure
 
 from ..datasets.cutting import NO_ROWS
-from ..datasets.operation import Before, ReadRows, read_and_cut
+from ..datasets.reading import Before, ReadRows, read_and_cut
 from ..worker.calls import CallTable, RunningCall
 from .answers import Answers
 from .budget import Budget, Cost, Purse
