@@ -10,16 +10,15 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 import aiohttp
 from dspy.utils.exceptions import (
-    LMAuthError,
-    LMBillingError,
     LMError,
     LMInvalidRequestError,
-    LMRateLimitError,
     LMServerError,
     LMTimeoutError,
     LMTransportError,
     is_retryable_lm_error,
 )
+
+from ..lms.refused import refused
 
 Status: TypeAlias = Literal["pending", "running", "succeeded", "failed", "cancelled"]
 
@@ -31,12 +30,6 @@ _STATUSES: Final[Mapping[str, Status]] = {
     "succeeded": "succeeded",
     "failed": "failed",
     "cancelled": "cancelled",
-}
-_BY_STATUS: Final[Mapping[int, type[LMError]]] = {
-    **dict.fromkeys((401, 403), LMAuthError),
-    402: LMBillingError,
-    **dict.fromkeys((408, 504), LMTimeoutError),
-    429: LMRateLimitError,
 }
 PAGE: Final = 100
 LONGEST_PAUSE_S: Final = 60.0
@@ -232,7 +225,7 @@ class TuningEndpoint:
                 **given,
             ) as response:
                 if not 200 <= response.status < 300:
-                    raise self._refusal(response)
+                    raise refused(response.status, response.headers, model=self._model)
                 told = await _read_json(response)
         except TimeoutError:
             raise LMTimeoutError("the provider did not answer in time", model=self._model) from None
@@ -241,19 +234,6 @@ class TuningEndpoint:
         if not isinstance(told, dict):
             raise self._misfit("the provider's answer is no JSON object")
         return cast("dict[str, Any]", told)
-
-    def _refusal(self, response: aiohttp.ClientResponse) -> LMError:
-        status = response.status
-        class_ = _BY_STATUS.get(status) or (LMInvalidRequestError if status < 500 else LMServerError)
-        hint = response.headers.get("retry-after", "")
-        # Not a word of the body: providers quote what they were sent.
-        return class_(
-            f"the provider answered with status {status}",
-            model=self._model,
-            status=status,
-            request_id=response.headers.get("x-request-id"),
-            retry_after=float(hint) if hint.isdecimal() else None,
-        )
 
     def _misfit(self, message: str) -> LMError:
         failure: LMError = LMServerError(message, model=self._model)

@@ -15,13 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import dspy
-from dspy.clients._http import retry_after_seconds
 from dspy.utils.exceptions import (
-    LMAuthError,
-    LMBillingError,
     LMError,
-    LMInvalidRequestError,
-    LMRateLimitError,
     LMServerError,
     LMTimeoutError,
     LMTransportError,
@@ -33,18 +28,12 @@ from dspex_protocol.errors import describe_value
 
 from ..host_functions import HostFunctions
 from ..sim import SimSource, vectors
+from .refused import refused
 
 BATCH: Final = 256
 """Texts in one request to a provider; the largest take 2,048."""
 
 _LONGEST_PAUSE_S: Final = 60.0
-_BY_STATUS: Final[Mapping[int, type[LMError]]] = {
-    **dict.fromkeys((401, 403), LMAuthError),
-    402: LMBillingError,
-    **dict.fromkeys((408, 504), LMTimeoutError),
-    429: LMRateLimitError,
-}
-"""As DSPy reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,17 +236,7 @@ def rows_of(tensor: Tensor) -> Sequence[Sequence[float]]:
 
 
 def _refused(response: Any, endpoint: Endpoint) -> LMError:
-    status: int = response.status
-    class_ = _BY_STATUS.get(status) or (LMInvalidRequestError if status < 500 else LMServerError)
-    # Not a word of the body: providers quote what they were sent.
-    return class_(
-        f"the provider answered with status {status}",
-        model=endpoint.model,
-        provider=endpoint.provider,
-        status=status,
-        request_id=response.headers.get("x-request-id"),
-        retry_after=retry_after_seconds(response.headers.get("retry-after")),
-    )
+    return refused(response.status, response.headers, model=endpoint.model, provider=endpoint.provider)
 
 
 def _of_endpoint(answer: dict[str, Any], count: int, endpoint: Endpoint) -> list[Sequence[float]]:
