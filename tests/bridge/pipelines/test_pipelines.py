@@ -80,7 +80,8 @@ def predict(signature: str) -> dict[str, object]:
 
 
 def sim(**options: Any) -> AnsweringLM:
-    return AnsweringLM("sim/x", SimSource(SimModel(SimOptions(**{"seed": 5, **options}))))
+    given: dict[str, Any] = {"seed": 5, **options}
+    return AnsweringLM("sim/x", SimSource(SimModel(SimOptions(**given))))
 
 
 async def run(program: LiveProgram, lm: dspy.BaseLM | None = None, **inputs: Any) -> dspy.Prediction:
