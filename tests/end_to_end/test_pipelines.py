@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import dspy
 import pytest
 from tests.support.reference import SEED
-from tests.support.servers import count, serving, wait_for, worker_pids
+from tests.support.servers import count, has_ready, serving, wait_for, worker_pids
 from tests.support.standing import Standing
 
 from dspex_bridge.lms.answering import AnsweringLM
@@ -222,6 +222,7 @@ async def test_a_stored_program_as_a_node_is_a_copy() -> None:
         whole = await get(client, "whole")
         assert ("Version one.", {"program": "qa", "version": 1}) == (instructions_of(whole), origin_of(whole))
         before = await client.predict("whole", {"question": "why?"})
+        await wait_for(client, has_ready(2))
         for pid in await worker_pids(client):
             os.kill(pid, signal.SIGKILL)
         await wait_for(
