@@ -96,7 +96,7 @@ async def test_the_result_is_the_next_version_of_the_program() -> None:
         row = await ended(client, job)
         assert {"program": "sounds", "version": 2} == row["saved"]
         versions: Any = await client.call("program.versions", {}, program="sounds")
-        newest = versions["versions"][0]
+        newest = versions["versions"][0]["lineage"]
         answer: Any = await client.call("job.result", {"job": job})
         assert ("BootstrapFewShot", answer["result"]["scores"]) == (newest["by"], newest["scores"])
         right = 0

@@ -6,6 +6,7 @@ process that started it, however that ends.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -128,7 +129,7 @@ class DatabaseServer:
     def _end(self, number: signal.Signals) -> None:
         if self._process is None:
             return
-        family = [psutil.Process(pid) for pid in self.pids] if self._process.poll() is None else []
+        family = self._family() if self._process.poll() is None else []
         if family:
             self.go_on()
             self.signal_all(number) if number is signal.SIGKILL else self._process.send_signal(number)
@@ -140,6 +141,14 @@ class DatabaseServer:
         for process in psutil.wait_procs(family, timeout=ENDING_TIME_S)[1]:
             process.kill()
         self._process = None
+
+    def _family(self) -> list[psutil.Process]:
+        """It, and what serves its clients: some of that ends at any moment."""
+        family: list[psutil.Process] = []
+        for pid in self.pids:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                family.append(psutil.Process(pid))
+        return family
 
 
 class RedisServer(DatabaseServer):

@@ -73,12 +73,15 @@ async def in_terminal(
     screen, keyboard = pty.openpty()
     set_size(screen, width, height)
     modes_before = termios.tcgetattr(keyboard)
+    # Whoever runs the tests may have said how large its own terminal is; this one says so itself.
+    given = {**os.environ, "TERM": "xterm-256color", **environment}
+    sizeless = {name: value for name, value in given.items() if name not in ("COLUMNS", "LINES")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "dspex_pool", *words),
         stdin=keyboard,
         stdout=keyboard,
         stderr=keyboard,
-        env={**os.environ, "TERM": "xterm-256color", **environment},
+        env=sizeless,
         start_new_session=True,
         preexec_fn=_as_in_a_terminal,  # so that Ctrl-C and a new size become signals
     )
