@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.bridge.jobs.job_hop import JobHop
@@ -16,6 +17,7 @@ async def test_it_is_dspys_own(name: str) -> None:
     with listening() as asked:
         async with worker_here(LMS) as (hop, _):
             reply = await JobHop(hop).run(request(name), "optimize")
-    made = await asyncio.to_thread(by_dspy, name)
+    with ThreadPoolExecutor(1) as apart:  # the loop's own threads have ended with the worker
+        made = await asyncio.get_running_loop().run_in_executor(apart, by_dspy, name)
     assert made.state == reply["result"]["program"]["state"]
     assert made.questions == asked
