@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import pytest
 from tests.support.database_servers import PASSWORD, PostgresServer, RedisServer, free_port
-from tests.support.servers import serving
+from tests.support.servers import has_ready, serving, wait_for
 from tests.support.small_disks import allow_writes, small_disk, use_up, view_of
 from tests.support.state_load import (
     INPUTS,
@@ -40,6 +40,7 @@ pytestmark = pytest.mark.slow
 async def serving_one(url: str) -> AsyncGenerator[Client]:
     """A server with a program `p` that has been used, so that a worker has it."""
     async with serving(environment={"DSPEX_STORE": url}) as client:
+        await wait_for(client, has_ready(2))  # what is measured is the store's time, and not a boot's
         await comes_back(client, "program.create", {"spec": PLAIN}, program="p", write_id="w")
         await client.predict("p", {"question": "?"})
         yield client
@@ -143,6 +144,7 @@ async def test_a_file_that_cannot_be_one(tmp_path: Path) -> None:
     path.mkdir()
     async with serving(environment={"DSPEX_STORE": f"sqlite:{path}"}) as client:
         await refusals_without_store(client, "store_refused")
+        await wait_for(client, has_ready(2))
         path.rmdir()
         await comes_back(client, "program.create", {"spec": PLAIN}, program="p")
 
