@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import Final, NamedTuple
 
 from dspex_pool.library.failures import told
+from dspex_pool.library.scanning import Scanned, scan_page
 from dspex_pool.store import Key, Record, Store
 from dspex_protocol import DSPexError
 from dspex_protocol.slices import cut_array
@@ -18,9 +19,6 @@ from .refusals import damaged, unknown_version
 
 MAX_ANSWER_BYTES: Final = 8 << 20
 """Of rows in one answer, but for a single row that is longer: those that are left come with the next."""
-
-SCANNED: Final = 500
-"""Heads that are read at a time."""
 
 VERSIONS: Final = 20
 """Versions that are read at a time: each may name thousands of parts."""
@@ -103,25 +101,14 @@ class Reader:
         await self.version(version.dataset, version.version)  # it may have been deleted meanwhile
         raise damaged(version.dataset, f"rows of version {version.version} are gone or changed")
 
-    async def page(self, prefix: str, after: str, limit: int) -> tuple[list[Head], str | None, list[str]]:
-        """Datasets by id: a page, where the next one begins, and those that cannot be read."""
-        heads: list[Head] = []
-        unreadable: list[str] = []
-        while len(heads) <= limit:
-            with told:
-                found = await self._store.scan(records.HEAD, prefix=prefix, after=after, limit=SCANNED)
-            for record in found:
-                try:
-                    head = records.read_head(record.key.id, record.body)
-                except DSPexError:  # the others are to be seen all the same
-                    unreadable.append(record.key.id)
-                else:
-                    heads += [head] if head.newest else []
-            if len(found) < SCANNED:
-                break
-            after = found[-1].key.id
-        shown = heads[:limit]
-        return shown, shown[-1].dataset if len(heads) > limit else None, unreadable
+    async def page(self, prefix: str, after: str, limit: int) -> Scanned[Head]:
+        """A page of datasets by id."""
+
+        def read(record: Record) -> Head | None:
+            head = records.read_head(record.key.id, record.body)
+            return head if head.newest else None
+
+        return await scan_page(self._store, records.HEAD, read, prefix=prefix, after=after, limit=limit)
 
     async def versions(
         self, dataset: str, limit: int, before: int | None

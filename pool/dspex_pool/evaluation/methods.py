@@ -75,7 +75,7 @@ class EvaluationMethods:
         wanted = Wanted(wish.program, wish.dataset)
         page = await self.reader.page(wish.prefix, wish.after, wish.limit, wanted)
         answer: dict[str, object] = {
-            "evaluations": [evaluation_row(head) for head in page.heads],
+            "evaluations": [evaluation_row(head) for head in page.found],
             "next": page.next,
         }
         return answer | ({"unreadable": page.unreadable} if page.unreadable else {})

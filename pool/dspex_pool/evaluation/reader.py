@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 
 from dspex_pool.library.failures import told
 from dspex_pool.library.heavy import Apart
-from dspex_pool.store import Entry, Store
-from dspex_protocol import DSPexError
+from dspex_pool.library.scanning import Scanned, scan_page
+from dspex_pool.store import Entry, Record, Store
 
 from . import records
 from .records import Fact, Head, Request
@@ -16,9 +16,6 @@ from .refusals import damaged, unknown_evaluation
 
 MAX_ANSWER_BYTES: Final = 8 << 20
 """Of rows in one answer, but for a single row that is longer: those that are left come with the next."""
-
-SCANNED: Final = 500
-"""Heads that are read at a time."""
 
 ENTRIES: Final = 200
 """Entries of facts that are read at a time: of some kilobytes each."""
@@ -133,25 +130,14 @@ class Reader:
             raise damaged(head.evaluation, f"entry {after + 1} of its rows is gone")
         return entries
 
-    async def page(self, prefix: str, after: str, limit: int, wanted: Wanted) -> Page:
-        """Evaluations by id: a page, where the next one begins, and those that cannot be read."""
-        heads: list[Head] = []
-        unreadable: list[str] = []
-        while len(heads) <= limit:
-            with told:
-                found = await self._store.scan(records.HEAD, prefix=prefix, after=after, limit=SCANNED)
-            for record in found:
-                try:
-                    head = records.read_head(record.key.id, record.body)
-                except DSPexError:  # the others are to be seen all the same
-                    unreadable.append(record.key.id)
-                else:
-                    heads += [head] if wanted.takes(head) else []
-            if len(found) < SCANNED:
-                break
-            after = found[-1].key.id
-        shown = heads[:limit]
-        return Page(shown, shown[-1].evaluation if len(heads) > limit else None, unreadable)
+    async def page(self, prefix: str, after: str, limit: int, wanted: Wanted) -> Scanned[Head]:
+        """A page of evaluations by id."""
+
+        def read(record: Record) -> Head | None:
+            head = records.read_head(record.key.id, record.body)
+            return head if wanted.takes(head) else None
+
+        return await scan_page(self._store, records.HEAD, read, prefix=prefix, after=after, limit=limit)
 
 
 class Wanted(NamedTuple):
@@ -163,14 +149,6 @@ class Wanted(NamedTuple):
     def takes(self, head: Head) -> bool:
         """Whether one is among them."""
         return self.program in (None, head.program) and self.dataset in (None, head.dataset)
-
-
-class Page(NamedTuple):
-    """A page of a list."""
-
-    heads: list[Head]
-    next: str | None
-    unreadable: list[str]
 
 
 def _facts_of(head: Head, entries: Iterable[Entry]) -> list[Found]:

@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Final, NamedTuple, cast
 
 from dspex_pool.library.failures import told
+from dspex_pool.library.scanning import Scanned, scan_page
 from dspex_pool.library.writes import Write, first_detail, remember, write_key
-from dspex_pool.store import Append, Change, Conflict, Delete, Drop, Put, Store
-from dspex_protocol import DSPexError, decode_value
+from dspex_pool.store import Append, Change, Conflict, Delete, Drop, Put, Record, Store
+from dspex_protocol import decode_value
 
 from . import records
 from .records import Artifact, Head, Run
@@ -198,20 +199,13 @@ class Shelf:
             found = await self._store.scan(records.RUN, prefix=prefix, after=after, limit=limit)
         return [Found(records.read_run(one.key, one.body), one.revision) for one in found]
 
-    async def page(self, prefix: str, after: str, limit: int) -> tuple[list[Head], str | None, list[str]]:
-        """Experiments by id: a page, where the next one begins, and those that cannot be read."""
-        with told:
-            found = await self._store.scan(
-                records.HEAD, prefix=prefix, after=after, limit=min(limit + 1, 1000)
-            )
-        heads, unreadable = list[Head](), list[str]()
-        for record in found[:limit]:
-            try:
-                heads.append(records.read_head(record.key.id, record.body))
-            except DSPexError:  # the others are to be seen all the same
-                unreadable.append(record.key.id)
-        has_more = len(found) > limit or len(found) == 1000
-        return heads, found[:limit][-1].key.id if has_more else None, unreadable
+    async def page(self, prefix: str, after: str, limit: int) -> Scanned[Head]:
+        """A page of experiments by id."""
+
+        def read(record: Record) -> Head:
+            return records.read_head(record.key.id, record.body)
+
+        return await scan_page(self._store, records.HEAD, read, prefix=prefix, after=after, limit=limit)
 
     async def points(
         self, run: Run, metric: str | None, after: int, limit: int

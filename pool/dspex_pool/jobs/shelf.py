@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, cast
 
 from dspex_pool.library.failures import told
-from dspex_pool.store import Change, Conflict, Entry, Put, Store
-from dspex_protocol import DSPexError, error
+from dspex_pool.library.scanning import Scanned, scan_page
+from dspex_pool.store import Change, Conflict, Entry, Put, Record, Store
+from dspex_protocol import error
 
 from . import records, refusals, steps
 from .answers import Best
 from .records import Job, State
 
 TRIES: Final = 5
-SCANNED: Final = 200
-"""Jobs that are read at a time."""
 WISH_TTL_S: Final = 604_800.0
 """A wish for a job that ended in the same moment is of no use to anybody; in a week the store forgets it."""
 
@@ -179,27 +178,14 @@ class Shelf:
         with told:
             return await self._store.entries(records.events_of(job), after=after, limit=limit)
 
-    async def page(
-        self, kind: str | None, state: str | None, after: str, limit: int
-    ) -> tuple[list[Job], str | None, list[str]]:
-        """Jobs, the newest first: a page, where the next one begins, and those that cannot be read."""
-        jobs: list[Job] = []
-        unreadable: list[str] = []
-        while len(jobs) <= limit:
-            with told:
-                found = await self._store.scan(records.JOB, after=after, limit=SCANNED, newest_first=True)
-            for record in found:
-                try:
-                    job = records.read_job(record.key.id, record.body)
-                except DSPexError:  # the others are to be seen all the same
-                    unreadable.append(record.key.id)
-                else:
-                    jobs += [job] if _is_wanted(job, kind, state) else []
-            if len(found) < SCANNED:
-                break
-            after = found[-1].key.id
-        shown = jobs[:limit]
-        return shown, shown[-1].job if len(jobs) > limit else None, unreadable
+    async def page(self, kind: str | None, state: str | None, after: str, limit: int) -> Scanned[Job]:
+        """A page of jobs, the newest first."""
+
+        def read(record: Record) -> Job | None:
+            job = records.read_job(record.key.id, record.body)
+            return job if _is_wanted(job, kind, state) else None
+
+        return await scan_page(self._store, records.JOB, read, after=after, limit=limit, newest_first=True)
 
     async def want_end(self, job: str) -> None:
         """Have whoever runs a job end it."""
