@@ -106,6 +106,25 @@ def server_flags(flags: Sequence[str], *, one_worker: bool = True) -> list[str]:
     return [*added, *flags]
 
 
+def chosen_server(
+    connect: str | None, own_flags: Sequence[str], *, one_worker: bool = True
+) -> tuple[str | None, list[str]]:
+    """The server that is to be asked: the address of one that listens, or the flags of one to be started.
+
+    Args:
+        connect: What --connect says.
+        own_flags: What stands after `--`: for a server of its own, whatever the environment says.
+        one_worker: As of `server_flags`.
+
+    Raises:
+        CallerError: `invalid_argument` for both at once, and naming a flag or variable.
+    """
+    if connect is not None and own_flags:
+        raise error("invalid_argument", "--connect: flags of dspex serve are for a server of its own")
+    address = None if own_flags else read_address(connect, os.environ)
+    return address, [] if address is not None else server_flags(own_flags, one_worker=one_worker)
+
+
 def _models(request: Request) -> dict[str, object]:
     return {} if request.lm is None else {"default": {"model": request.lm}}
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from dspex_pool.cli.call import name_or_map, read_payload, server_flags
-from dspex_pool.cli.connecting import add_connect_option, at_some_server, read_address
+from dspex_pool.cli.call import chosen_server, name_or_map, read_payload
+from dspex_pool.cli.connecting import add_connect_option, at_some_server
 from dspex_pool.cli.dataset import add_selection, document_of, selection_of
 from dspex_pool.cli.evaluation_progress import Progress
 from dspex_pool.cli.evaluation_words import Program, read_metrics, read_program
@@ -74,11 +73,8 @@ def run(arguments: list[str]) -> int:
     given = new_parser().parse_intermixed_args(arguments[:at])
     own_flags = arguments[at + 1 :]
     try:
-        if given.connect is not None and own_flags:
-            raise error("invalid_argument", "--connect: flags of dspex serve are for a server of its own")
         request = read_request(given)
-        address = None if own_flags else read_address(given.connect, os.environ)
-        flags = [] if address is not None else server_flags(own_flags, one_worker=False)
+        address, flags = chosen_server(given.connect, own_flags, one_worker=False)
     except DSPexError as refusal:
         print(f"dspex evaluate: {plain(refusal.message)}", file=sys.stderr)
         return BAD_ARGUMENTS

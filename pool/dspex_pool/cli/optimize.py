@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
-from dspex_pool.cli.call import server_flags
-from dspex_pool.cli.connecting import add_connect_option, at_some_server, read_address
+from dspex_pool.cli.call import chosen_server
+from dspex_pool.cli.connecting import add_connect_option, at_some_server
 from dspex_pool.cli.dataset import document_of
 from dspex_pool.cli.evaluation_words import Program, option_value, read_metrics, read_program
 from dspex_pool.cli.exits import BAD_ARGUMENTS, CALL_FAILED, OK, exits_with_code
@@ -80,11 +79,8 @@ def run(arguments: list[str]) -> int:
     given = new_parser().parse_intermixed_args(arguments[:at])
     own_flags = arguments[at + 1 :]
     try:
-        if given.connect is not None and own_flags:
-            raise error("invalid_argument", "--connect: flags of dspex serve are for a server of its own")
         request = read_request(given)
-        address = None if own_flags else read_address(given.connect, os.environ)
-        flags = [] if address is not None else server_flags(own_flags)
+        address, flags = chosen_server(given.connect, own_flags)
         lms = read_models(given.lm, given.model)
     except DSPexError as refusal:
         print(f"dspex optimize: {plain(refusal.message)}", file=sys.stderr)
