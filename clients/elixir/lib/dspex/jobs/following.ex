@@ -79,8 +79,12 @@ defmodule DSPex.Jobs.Following do
 
   defp pause(%{failures: 0}, _error), do: 1
 
-  defp pause(%{failures: failures}, error) do
+  defp pause(%{failures: failures} = following, error) do
     said = error.retry_after_ms || 0
-    min(max(said, @pause_ms * Integer.pow(2, min(failures - 1, 5))), @longest_pause_ms)
+    pause = max(said, @pause_ms * Integer.pow(2, min(failures - 1, 5)))
+    pause |> min(@longest_pause_ms) |> min(left(following))
   end
+
+  defp left(%{until: nil}), do: @longest_pause_ms
+  defp left(%{until: until}), do: max(until - DSPex.Clock.now_ms(), 0)
 end
