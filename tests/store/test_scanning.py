@@ -1,4 +1,4 @@
-"""Pages of records over every store: none is lost or comes twice, and what cannot be read is in nobody's way."""
+"""Pages of records over every store: none is lost or comes twice, whatever cannot be read among them."""
 
 from __future__ import annotations
 
