@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Final
 
 import dspy
@@ -333,6 +333,13 @@ CASES: Final[Mapping[str, list[Case]]] = {
 PROGRAMS: Final = [
     pytest.param(case, id=f"{module}: {case.name}") for module, cases in CASES.items() for case in cases
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plain_interpreters() -> Iterator[None]:
+    """Of DSPy alone: one process serves most programs."""
+    yield
+    PlainInterpreter.end_all()
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

@@ -46,6 +46,13 @@ def interpreters() -> Iterator[Interpreters]:
     made.close()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def plain_interpreters() -> Iterator[None]:
+    """Of DSPy alone: one process serves most programs."""
+    yield
+    PlainInterpreter.end_all()
+
+
 @pytest.fixture
 async def lease(interpreters: Interpreters) -> AsyncIterator[Lease]:
     made = interpreters.lease()
