@@ -40,3 +40,11 @@ for {:event, event} <- Jobs.follow(Example.DSPex, job), do: IO.puts("  #{event.n
 %{state: :done, saved: program, spent: spent} = Jobs.await!(Example.DSPex, job)
 record = DSPex.Programs.get!(Example.DSPex, program)
 IO.puts("#{program.id} version #{program.version}, by #{record.lineage.by}, for #{spent["lm_calls"]} requests")
+
+# A budget that was too small is raised: nothing is paid for again.
+bootstrap = %{Map.delete(request, :save_as) | optimizer: %{optimizer: "BootstrapFewShot"}}
+small = Jobs.submit!(Example.DSPex, :optimize, bootstrap, budget: [lm_calls: 2])
+%{state: :failed, error: %{type: :budget_spent}} = Jobs.await!(Example.DSPex, small)
+Jobs.resume!(Example.DSPex, small, budget: [lm_calls: 200])
+%{state: :done, replay: replay} = Jobs.await!(Example.DSPex, small)
+IO.puts("with a larger budget it is done, and #{replay["answered"]} requests were paid for before")

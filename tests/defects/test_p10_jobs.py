@@ -88,7 +88,7 @@ def miscount(monkeypatch: pytest.MonkeyPatch) -> None:
 def tell_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Events of an attempt are kept, whether an attempt before has told them or not."""
 
-    def told(job: Job, number: int, event: Mapping[str, object], now_ms: int) -> steps.Made:
+    def told(job: Job, number: int, event: Mapping[str, object], now_ms: int, *, is_anew: bool) -> steps.Made:
         return steps.happened(job, event, now_ms)
 
     monkeypatch.setattr(steps, "event_told", told)

@@ -85,6 +85,68 @@ async def further(client: Client, job: str, answers: int) -> int | None:
         await asyncio.sleep(0.02)
 
 
+async def test_a_model_that_is_away_costs_time_and_no_scores() -> None:
+    """The job says for what it waits, also after a death, and comes to what DSPy comes to undisturbed."""
+    name = "SIMBA"
+    made = await asyncio.to_thread(by_dspy, name)
+    async with served(options=learner(latency_ms=20)) as seen:
+        lms = {"default": {"model": "openai/learner", "api_base": seen.base, "num_retries": 0}}
+        async with serving("--workers", "1", lms=lms, limit_s=180) as client:
+            job = await submitted(client, request(name))
+            for third in (1, 2):
+                pid = await further(client, job, third * len(made.questions) // 3)
+                assert pid is not None
+                seen.is_away = True
+                await waits_for_a_model(client, job, times=third)
+                if third == 2:
+                    os.kill(pid, signal.SIGKILL)
+                    await asyncio.sleep(1)
+                seen.is_away = False
+            row = await ended(client, job)
+            answer: Any = await client.call("job.result", {"job": job})
+            told = [
+                event for event in await events(client, job) if event["type"].endswith(("_model", "_back"))
+            ]
+    assert ("done", 2, 0) == (row["state"], row["attempt"], row["replay"]["diverged"])
+    assert made.state == answer["result"]["program"]["state"]
+    assert answer["result"]["unanswered"] is None
+    assert ("waiting_for_model", "default", "lm_unavailable") == (
+        told[0]["type"],
+        told[0]["model"],
+        told[0]["code"],
+    )
+    assert ("model_is_back", "default") == (told[1]["type"], told[1]["model"])
+
+
+async def waits_for_a_model(client: Client, job: str, times: int) -> None:
+    """Until it has said so that often."""
+    while times > sum(event["type"] == "waiting_for_model" for event in await events(client, job)):
+        assert (await get(client, job))["state"] == "running"
+        await asyncio.sleep(0.05)
+
+
+async def test_a_budget_that_is_spent_can_be_raised() -> None:
+    """The optimizer goes on with what it has paid for, and comes to what it would have come to."""
+    name = "COPRO"
+    made = await asyncio.to_thread(by_dspy, name)
+    half = len(made.questions) // 2
+    async with served(options=learner(latency_ms=5)) as seen:
+        lms = {"default": {"model": "openai/learner", "api_base": seen.base}}
+        async with serving("--workers", "1", lms=lms, limit_s=120) as client:
+            job = await submitted(client, request(name), budget={"lm_calls": half})
+            row = await ended(client, job)
+            assert ("failed", "budget_spent") == (row["state"], row["error"]["code"])
+            paid = row["answers"]
+            await client.call("job.resume", {"job": job, "budget": {"lm_calls": 10_000}})
+            row = await ended(client, job)
+            answer: Any = await client.call("job.result", {"job": job})
+            trials = [event["trial"] for event in await events(client, job) if event["type"] == "trial"]
+    assert ("done", 0, paid) == (row["state"], row["replay"]["diverged"], row["replay"]["answered"])
+    assert made.state == answer["result"]["program"]["state"]
+    assert len(seen.bodies) == row["answers"] + COMPLETIONS[name]
+    assert list(range(len(trials))) == [trial - trials[0] for trial in trials]
+
+
 async def test_the_result_is_the_next_version_of_the_program() -> None:
     """With its optimizer and scores in the history; the job's events tell of it in order."""
     lms = {"default": {"model": "sim/learner", "options": {"lesson": {"answers": ANSWERS, "start": 0.2}}}}

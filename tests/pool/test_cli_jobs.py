@@ -53,6 +53,17 @@ async def test_a_job_is_looked_at_from_a_shell(tmp_path: Path) -> None:
         failed = await asyncio.to_thread(run, "follow", still, "--connect", address, "--json")
         assert CALL_FAILED == failed.returncode
         assert "cancelled" == json.loads(failed.stdout.splitlines()[-1])["ended"]["state"]
+        spent = await submit(client, {"steps": 4}, budget={"lm_calls": 2})
+        await ended(client, spent)
+        words = ("resume", spent, "--lm-calls", "9", "--deadline-s", "60", "--connect", address, "--json")
+        resumed = json.loads((await asyncio.to_thread(run, *words)).stdout)
+        assert ({"lm_calls": 9}, 60.0, 1) == (
+            resumed["budget"],
+            resumed["deadline_s"],
+            resumed["resumes"],
+        )
+        assert ("done", 4) == ((row := await ended(client, spent))["state"], row["spent"]["lm_calls"])
+        await client.call("job.delete", {"job": spent})
     listed = run("list", "--state", "done", DSPEX_STORE=store).stdout.splitlines()
     assert [job, "toil", "done", "1", "3"] == listed[1].split()[:5]
     assert 2 == len(listed)

@@ -115,6 +115,15 @@ def test_a_better_program_comes_out(data: Path, tmp_path: Path) -> None:
     assert "<!doctype html>" in page.read_text().lower()
     again: Any = json.loads(optimize(*words, store=tmp_path).stdout)
     assert told["job"] == again["job"]
+    words = [SIGNATURE, str(data), "--optimizer", "BootstrapFewShot", "--key", "dear"]
+    words += ["--metric", "exact_match:field=sound", "--lm", "sim/demo", "--json"]
+    spent = optimize(*words, "--lm-calls", "2", store=tmp_path)
+    assert 1 == spent.returncode
+    assert "--key dear" in spent.stderr
+    more: Any = json.loads(optimize(*words, "--lm-calls", "500", store=tmp_path).stdout)
+    assert 2 == more["replay"]["answered"]
+    other = optimize(*words, "--lm-calls", "500", "--seed", "7", store=tmp_path)
+    assert (1, True) == (other.returncode, "job_key_reused" in other.stdout + other.stderr)
     refused = optimize(str(better), str(data), "--optimizer", "Nobody", store=tmp_path)
     assert 1 == refused.returncode
     assert "optimizer" in refused.stderr

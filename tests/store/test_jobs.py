@@ -114,6 +114,63 @@ async def test_a_job_survives_its_servers(place: Place, store: Store, tmp_path: 
         await server.kill()
 
 
+@pytest.mark.parametrize("ending", ["failed", "cancelled"])
+async def test_a_job_that_has_ended_goes_on_from_what_it_has(
+    store: Store, tmp_path: Path, ending: str
+) -> None:
+    """At whichever server, with more to spend: nothing is paid for twice, and the result is the same."""
+    request = {"steps": 12, "at_once": 2, "ms": 5}
+    limits = {"budget": {"lm_calls": 9}} if ending == "failed" else {}
+    async with job_server(store) as server:
+        undisturbed = await submit(server.client, request)
+        job = await submit(server.client, {**request, "ledger": str(tmp_path / "ledger")}, **limits)
+        await ended(server.client, undisturbed)
+        if ending == "cancelled":
+            await until(lambda: lines(tmp_path / "ledger") > 5)
+            await server.client.call("job.cancel", {"job": job})
+        row = await ended(server.client, job)
+        assert ending == row["state"]
+        wanted = await result(server, undisturbed)
+        with pytest.raises(DSPexError) as refused:
+            await server.client.call("job.resume", {"job": undisturbed})
+        assert ("invalid_argument", "job") == (refused.value.code, refused.value.details["field"])
+    paid = lines(tmp_path / "ledger")
+    async with job_server(store) as other:
+        resumed: Any = await other.client.call("job.resume", {"job": job, "budget": {"lm_calls": 100}})
+        assert (1, {"lm_calls": 100}, None) == (resumed["resumes"], resumed["budget"], resumed["error"])
+        row = await ended(other.client, job)
+        assert ("done", 0, 24) == (row["state"], row["replay"]["diverged"], row["spent"]["lm_calls"])
+        assert wanted == await result(other, job)
+        assert 24 <= lines(tmp_path / "ledger") <= 24 + 2 * (ending == "cancelled")
+        assert paid >= row["replay"]["answered"] >= paid - 2
+        told = [event["step"] for event in await events(other.client, job) if event["type"] == "step"]
+        assert list(range(1, 13)) == told
+
+
+async def test_many_who_resume_a_job_have_it_go_on_once(store: Store) -> None:
+    """Whoever comes later finds it open; with another budget it is refused."""
+    async with job_server(store) as one, job_server(store, job_workers=0) as two:
+        job = await submit(one.client, {"steps": 2, "stand_still": True}, budget={"lm_calls": 1})
+        await ended(one.client, job)
+        wish = {"job": job, "budget": {"lm_calls": 5}}
+        clients = (one.client, two.client)
+        rows: list[Any] = await asyncio.gather(
+            *(clients[at % 2].call("job.resume", wish) for at in range(16))
+        )
+        assert {1} == {row["resumes"] for row in rows}
+        with pytest.raises(DSPexError) as refused:
+            await two.client.call("job.resume", {"job": job, "budget": {"lm_calls": 6}})
+        assert "job_not_done" == refused.value.code
+        types = [event["type"] for event in await events(two.client, job)]
+        assert 1 == types.count("resumed")
+        await two.client.call("job.cancel", {"job": job})
+        assert "cancelled" == (await ended(one.client, job))["state"]
+        await one.client.call("job.delete", {"job": job})
+        with pytest.raises(DSPexError) as gone:
+            await one.client.call("job.resume", {"job": job})
+        assert "unknown_job" == gone.value.code
+
+
 async def test_a_server_that_ends_in_order_leaves_its_jobs_to_others_at_once(store: Store) -> None:
     """Nobody has to wait until a lease is over."""
     server = JobServer(store)

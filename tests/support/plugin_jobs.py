@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 from dspex_bridge.jobs.answers import Answer
@@ -17,6 +18,7 @@ from dspex_bridge.jobs.kind import Kind, Outcome, Save
 from dspex_bridge.programs.records import Spec
 from dspex_bridge.refusals import refusal
 from dspex_bridge.rows import Worker
+from dspex_protocol import error
 from dspex_protocol.records import Doc, Length, Range
 
 
@@ -41,6 +43,7 @@ class Toil:
     spawns: Annotated[bool, Doc("whether it starts a daemon in a session of its own")] = False
     save_as: str | None = None
     rows: Annotated[str | None, Doc("a dataset whose rows are counted")] = None
+    broken: Annotated[str, Length(0, 4096), Doc("a file: while it is there, requests of step 2 fail")] = ""
     swallows: Annotated[bool, Doc("whether a refused request is taken for a bad one")] = False
 
 
@@ -96,6 +99,8 @@ async def _ask(worker: Worker, job: Job, what: Toil, step: int, at: int) -> obje
 
 
 def _answer(what: Toil, text: str) -> Answer:
+    if what.broken and text == "2" and Path(what.broken).exists():
+        raise error("function_failed", "it is broken")
     if what.ledger:
         with open(what.ledger, "a") as ledger:
             ledger.write(text + "\n")

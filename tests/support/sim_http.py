@@ -23,12 +23,14 @@ class Served:
         bodies: Of the chat requests, as they came.
         keys: What stood in `Authorization` with each.
         peers: The client's address with each: one for each connection.
+        is_away: While it is set nothing is answered: whoever asks is hung up on.
     """
 
     base: str = ""
     bodies: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     keys: list[str | None] = field(default_factory=list[str | None])
     peers: list[object] = field(default_factory=list[object])
+    is_away: bool = False
 
 
 @asynccontextmanager
@@ -53,6 +55,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def _recording(seen: Served) -> Any:
     @web.middleware
     async def record(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if seen.is_away:
+            assert request.transport is not None
+            request.transport.abort()
+            raise ConnectionResetError
         if request.path.endswith("/chat/completions"):
             seen.bodies.append(await request.json())
             seen.keys.append(request.headers.get("Authorization"))

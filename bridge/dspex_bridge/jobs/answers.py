@@ -15,12 +15,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, cast
 
 from dspex_protocol import DSPexError, decode_failure, decode_value, encode_failure, encode_value
 
+from ..lms.journal import is_refusal
 from .budget import Cost, Purse
 from .noting import Noting
 
@@ -51,6 +53,10 @@ class Answers:
             whatever becomes of the exception.
 
     Attributes:
+        forgiven: So many of the first entries are from before the job was resumed: what failed among them is
+            asked for again.
+        is_anew: A request that had failed then was made again: from there on this attempt goes a way of its
+            own.
         answered: Requests that were answered from the journal.
         live: Those that were really made.
     """
@@ -68,6 +74,14 @@ class Answers:
         self._on_spent = on_spent
         self._lock = threading.Lock()
         self._kept: dict[Place, bytes] = {}
+        self._failed: set[Place] = set()
+        self._loaded = 0
+        self._under_way = 0
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._refusal: DSPexError | None = None
+        self.forgiven = 0
+        self.is_anew = False
         self._asked: Counter[tuple[str, bytes]] = Counter()
         self.answered = 0
         self.live = 0
@@ -77,9 +91,11 @@ class Answers:
         for entry in entries:
             told = _map(decode_value(entry))
             place = str(told["kind"]), cast("bytes", told["key"]), cast("int", told["n"])
-            if place in self._kept:
-                continue
-            self._kept[place] = entry
+            self._loaded += 1
+            if self._loaded <= self.forgiven and _is_failure(told):
+                self._failed.add(place)
+            elif place not in self._kept:
+                self._kept[place] = entry
 
     @property
     def unasked(self) -> int:
@@ -112,12 +128,15 @@ class Answers:
             return _answer_in(entry)
         answer, failure = Answer(value=None), None
         try:
-            answer = await live()
-        except DSPexError as reason:
-            failure = reason
+            try:
+                answer = await live()
+            except DSPexError as reason:
+                failure = reason
+            finally:
+                self._made(place, answer.cost)
+            await self._noting.keep(_entry(place, answer, failure))
         finally:
-            self._made(place, answer.cost)
-        await self._noting.keep(_entry(place, answer, failure))
+            self._over()
         return _outcome(answer, failure)
 
     def ask_in_thread(self, kind: str, key: bytes, live: Callable[[], Answer]) -> object:
@@ -127,20 +146,34 @@ class Answers:
             return _answer_in(entry)
         answer, failure = Answer(value=None), None
         try:
-            answer = live()
-        except DSPexError as reason:
-            failure = reason
+            try:
+                answer = live()
+            except DSPexError as reason:
+                failure = reason
+            finally:
+                self._made(place, answer.cost)
+            keep = self._noting.keep(_entry(place, answer, failure))
+            asyncio.run_coroutine_threadsafe(keep, self._loop).result()
         finally:
-            self._made(place, answer.cost)
-        keep = self._noting.keep(_entry(place, answer, failure))
-        asyncio.run_coroutine_threadsafe(keep, self._loop).result()
+            self._over()
         return _outcome(answer, failure)
+
+    def refuse(self, reason: DSPexError) -> None:
+        """Let no request be made any more, at whatever price: the job ends for that reason."""
+        with self._lock:
+            self._refusal = self._refusal or reason
+
+    async def settle(self, limit_s: float) -> None:
+        """Wait until what is under way is kept, since it is paid for; on the loop."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await self._settled.wait()
 
     def _begin(self, kind: str, key: bytes) -> tuple[Place, bytes | None]:
         """Which place a request has, and what is kept for it; where nothing is, it may be made.
 
         Raises:
-            DSPexError: `budget_spent`, when it may not.
+            DSPexError: `budget_spent`, or why else the job ends, when it may not.
         """
         with self._lock:
             self._asked[kind, key] += 1
@@ -149,14 +182,31 @@ class Answers:
             if entry is not None:
                 self.answered += 1
                 return place, entry
+            self.is_anew = self.is_anew or place in self._failed
+            if self._refusal is not None:
+                raise self._refusal
             try:
                 if kind == PAID:
                     self._purse.take()
             except DSPexError as refusal:
+                self._refusal = refusal
                 self._on_spent(refusal)
                 raise
             self.live += 1
+            self._under_way += 1
+            self._settled.clear()
             return place, None
+
+    def _over(self) -> None:
+        with self._lock:
+            self._under_way -= 1
+            if not self._under_way:
+                self._loop.call_soon_threadsafe(self._look_settled)
+
+    def _look_settled(self) -> None:
+        with self._lock:
+            if not self._under_way:
+                self._settled.set()
 
     def _made(self, place: Place, cost: Cost) -> None:
         with self._lock:
@@ -175,6 +225,10 @@ def _entry(place: Place, answer: Answer, failure: DSPexError | None) -> bytes:
         cost = answer.cost if answer.cost.lm_calls else Cost(lm_calls=1) + answer.cost
         told["usage"] = cost.told()
     return encode_value(told)
+
+
+def _is_failure(told: Mapping[str, object]) -> bool:
+    return "failure" in told or is_refusal(told["answer"])
 
 
 def _answer_in(entry: bytes) -> object:

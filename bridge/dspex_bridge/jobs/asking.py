@@ -20,15 +20,25 @@ from dspy.utils.exceptions import LMError
 
 from dspex_protocol import DSPexError, Tensor, encode_value
 
+from ..failures import to_failure
 from ..host_functions import HostFunctions
 from ..lms.accounts import Account
 from ..lms.answering import CountingLM
 from ..lms.embedding import Vectors, VectorSource, rows_of, tensor_of
-from ..lms.journal import bare, kept_failure, kept_outputs, read_outputs, request_key, vectors_key
+from ..lms.journal import (
+    bare,
+    is_refusal,
+    kept_failure,
+    kept_outputs,
+    read_outputs,
+    request_key,
+    vectors_key,
+)
 from ..lms.usage import Spent, Usage, counting
 from ..worker.calls import CallTable
 from .answers import PAID, Answer, Answers
 from .budget import Cost
+from .outages import Outages
 
 HOST: Final = "host"
 """The kind of answers of the host's functions."""
@@ -39,14 +49,16 @@ class JobJournal:
 
     Args:
         answers: Of the job.
+        outages: Has requests wait while a model is away.
 
     Attributes:
         on_ask: Is told of each question, in the thread that asks.
         on_failure: Is told code and message of each refusal, kept ones too.
     """
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(self, answers: Answers, outages: Outages) -> None:
         self._answers = answers
+        self._outages = outages
         self._lock = threading.Lock()
         self._known: dict[bytes, Future[object]] = {}
         self.on_ask: Callable[[], None] = lambda: None
@@ -58,10 +70,21 @@ class JobJournal:
         key = request_key(lm, prompt, messages, options)
 
         def live() -> Answer:
-            with counting(Usage()) as usage, bare(lm):
-                return _answered(lambda: lm(prompt, messages=messages, **options), usage)
+            request = self._outages.request(lm.account)
+            while True:
+                # What a try has cost that came to nothing is not known, and is not the job's to pay.
+                with counting(Usage()) as usage, bare(lm):
+                    try:
+                        outputs = lm(prompt, messages=messages, **options)
+                    except LMError as reason:
+                        failure = reason
+                    else:
+                        return Answer(value=kept_outputs(outputs), cost=_cost(usage))
+                if not self._outages.is_to_try_again_in_thread(request, to_failure(failure)):
+                    return Answer(value=kept_failure(failure), cost=_cost(usage))
 
         kept = self._once(key, lambda: self._answers.ask_in_thread(PAID, key, live))
+        self._note(lm.account, kept)
         return read_outputs(kept, lm.model)
 
     async def aask(self, lm: CountingLM, prompt: Any, messages: Any, options: Mapping[str, Any]) -> list[Any]:
@@ -70,14 +93,20 @@ class JobJournal:
         key = request_key(lm, prompt, messages, options)
 
         async def live() -> Answer:
-            with counting(Usage()) as usage, bare(lm):
-                try:
-                    outputs = await lm.acall(prompt, messages=messages, **options)
-                except LMError as failure:
+            request = self._outages.request(lm.account)
+            while True:
+                with counting(Usage()) as usage, bare(lm):
+                    try:
+                        outputs = await lm.acall(prompt, messages=messages, **options)
+                    except LMError as reason:
+                        failure = reason
+                    else:
+                        return Answer(value=kept_outputs(outputs), cost=_cost(usage))
+                if not await self._outages.is_to_try_again(request, to_failure(failure)):
                     return Answer(value=kept_failure(failure), cost=_cost(usage))
-                return Answer(value=kept_outputs(outputs), cost=_cost(usage))
 
         kept = await self._aonce(key, lambda: self._answers.ask(PAID, key, live))
+        self._note(lm.account, kept)
         return read_outputs(kept, lm.model)
 
     async def vectors(
@@ -87,7 +116,7 @@ class JobJournal:
         key = vectors_key(account, texts, config)
 
         async def live() -> Answer:
-            made = await source.embed(list(texts), config)
+            made = await self._embedded(source, account, texts, config)
             usage = Usage()
             usage.add_request(0, account)
             usage.add_tokens(made.tokens_in, 0, account)
@@ -95,7 +124,23 @@ class JobJournal:
             return Answer(value=kept, cost=_cost(usage))
 
         kept: Any = await self._aonce(key, lambda: self._answers.ask(PAID, key, live))
+        self._note(account, kept)
         return Vectors(rows_of(cast("Tensor", kept["vectors"])), kept["tokens_in"])
+
+    async def _embedded(
+        self, source: VectorSource, account: Account, texts: Sequence[str], config: Mapping[str, object]
+    ) -> Vectors:
+        request = self._outages.request(account)
+        while True:
+            try:
+                return await source.embed(list(texts), config)
+            except LMError as failure:
+                if not await self._outages.is_to_try_again(request, to_failure(failure)):
+                    raise
+
+    def _note(self, account: Account, kept: object) -> None:
+        if not is_refusal(kept):
+            self._outages.answered(account)
 
     def _once(self, key: bytes, ask: Callable[[], object]) -> object:
         answer, is_mine = self._place(key)
@@ -140,18 +185,10 @@ class JobJournal:
     def _forget_refusal(self, key: bytes, answer: Future[object]) -> None:
         """A model's refusal may be another thing the next time, as it may be where DSPy caches."""
         kept = cast("dict[str, Any]", answer.result())
-        if "raised" in kept:
+        if is_refusal(kept):
             self.on_failure(kept["failure"], kept["message"])
             with self._lock:
                 self._known.pop(key, None)
-
-
-def _answered(ask: Callable[[], Sequence[Any]], usage: Usage) -> Answer:
-    try:
-        outputs = ask()
-    except LMError as failure:
-        return Answer(value=kept_failure(failure), cost=_cost(usage))
-    return Answer(value=kept_outputs(outputs), cost=_cost(usage))
 
 
 def _cost(usage: Spent) -> Cost:

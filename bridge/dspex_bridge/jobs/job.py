@@ -16,6 +16,7 @@ from ..worker.calls import CallTable, RunningCall
 from .answers import Answers
 from .budget import Budget, Cost, Purse
 from .noting import Noting
+from .outages import Outages
 
 T = TypeVar("T")
 
@@ -36,11 +37,14 @@ class Job:
         attempt: How often it was begun, this time included.
         budget: What it may spend.
         spent: What the attempts before have spent.
+        forgiven: How many answers there were when it was resumed.
 
     Attributes:
         id, kind, attempt, budget: As given.
         answers: Those of language models and host functions.
-        stopped: Is there, as an exception, when it must end at once, since its budget is spent.
+        outages: Which language models answer nobody.
+        stopped: Is there, as an exception, when it must end at once, since its budget is spent or a model is
+            away for too long.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Job:
         attempt: int,
         budget: Budget,
         spent: Cost,
+        forgiven: int = 0,
     ) -> None:
         self.id = job
         self.kind = kind
@@ -64,7 +69,10 @@ class Job:
         self.stopped: asyncio.Future[None] = self._loop.create_future()
         noting = Noting(lambda entries: self._ask("job.answered", entries=entries))
         self.answers = Answers(noting, Purse(budget, spent), self._loop, self._stop_soon)
+        self.answers.forgiven = forgiven
+        self.outages = Outages(self._loop, self)
         self._lock = threading.Lock()
+        self._telling: set[asyncio.Task[object]] = set()
         self._events = 0
         self._best: float | None = None
         self._figures: dict[str, object] = {}
@@ -158,7 +166,9 @@ class Job:
         with self._lock:
             self._events += 1
             number = self._events
-        await self._ask("job.event", n=number, event={"type": type_, **fields})
+            anew = {"anew": True} if self.answers.is_anew else {}
+        self._check_goes_on()
+        await self._ask("job.event", n=number, event={"type": type_, **fields}, **anew)
 
     async def best(self, score: float, content: object) -> bool:
         """Tell of a result that may be the best so far; returns when it is kept.
@@ -174,6 +184,7 @@ class Job:
             if self._best is not None and score <= self._best:
                 return False
             self._best = score
+        self._check_goes_on()
         await self._ask("job.best", score=float(score), content=content)
         return True
 
@@ -201,6 +212,33 @@ class Job:
         spent_figures = {"lm_calls": spent.lm_calls, "tokens": spent.tokens, "usd": spent.cost_usd}
         self._calls.tell(self._call, "job.progress", figures | spent_figures)
 
+    # As `outages.Listener`
+
+    def model_away(self, model: str, code: str) -> None:
+        """As there; no event of this attempt, since another one need not come by it."""
+        self.progress(waiting_for=model)
+        self._say("job.model", model=model, code=code, is_away=True)
+
+    def model_back(self, model: str) -> None:
+        """As there."""
+        self.progress(waiting_for=None)
+        self._say("job.model", model=model, is_away=False)
+
+    def give_up(self, reason: DSPexError) -> None:
+        """As there."""
+        self._stop(reason)
+
+    def _say(self, method: str, **what: object) -> None:
+        """Ask without waiting: it is the supervisor's own to keep."""
+        telling = self._loop.create_task(self._ask(method, **what))
+        self._telling.add(telling)
+        telling.add_done_callback(self._said)
+
+    def _said(self, telling: asyncio.Task[object]) -> None:
+        self._telling.discard(telling)
+        if not telling.cancelled():
+            telling.exception()  # looked at, so that nobody complains that it was not
+
     # From threads
 
     def wait(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -210,10 +248,20 @@ class Job:
     async def _ask(self, method: str, **what: object) -> object:
         return await self._calls.ask(self._call, method, what)
 
+    def _check_goes_on(self) -> None:
+        """Refuse to tell of what came after the end.
+
+        DSPy takes a refused request for a bad score, and whoever resumes the job would find that among its
+        events.
+        """
+        if self.stopped.done():
+            self.stopped.result()
+
     def _stop_soon(self, reason: DSPexError) -> None:
         self._loop.call_soon_threadsafe(self._stop, reason)
 
     def _stop(self, reason: DSPexError) -> None:
+        self.answers.refuse(reason)
         if not self.stopped.done():
             # A copy: the one that was raised may yet be raised elsewhere.
             self.stopped.set_exception(decode_failure(encode_failure(reason)))

@@ -18,6 +18,9 @@ from .job import Job
 from .kind import Kind, Outcome, Save
 from .kinds import find_kind
 
+SETTLE_S: Final = 30.0
+"""For answers that are under way when a job's budget is spent: whoever resumes it has them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunJob:
@@ -29,6 +32,7 @@ class RunJob:
     attempt: int
     budget: Budget = field(default_factory=Budget)
     spent: Cost = field(default_factory=Cost)
+    forgiven: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,7 @@ async def run_job(worker: Worker, call: RunningCall, what: RunJob) -> object:
         attempt=what.attempt,
         budget=what.budget,
         spent=what.spent,
+        forgiven=what.forgiven,
     )
     worker.calls.sole = call  # DSPy starts threads that know of no call
     await job.load_answers()
@@ -67,6 +72,8 @@ async def _run_until_stopped(worker: Worker, job: Job, kind: Kind, request: Any)
     work = asyncio.ensure_future(kind.run(worker, job, request))
     try:
         await asyncio.wait((work, job.stopped), return_when=asyncio.FIRST_COMPLETED)
+        if job.stopped.done():
+            await job.answers.settle(SETTLE_S)
     finally:
         if not work.done():
             work.cancel()

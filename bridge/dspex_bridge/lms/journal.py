@@ -144,13 +144,18 @@ def kept_failure(failure: LMError) -> object:
     }
 
 
+def is_refusal(kept: object) -> bool:
+    """Whether what was kept is what a language model refused with."""
+    return isinstance(kept, dict) and "raised" in kept
+
+
 def read_outputs(kept: Any, model: str) -> list[Any]:
     """What was kept, as DSPy got it.
 
     Raises:
         LMError: what the language model refused with.
     """
-    if "raised" in kept:
+    if is_refusal(kept):
         class_: Any = getattr(exceptions, kept["raised"], LMError)
         raise class_(kept["message"], model=model, status=kept["status"], code=kept["code"])
     return [attributes(output) for output in kept["outputs"]]

@@ -36,7 +36,7 @@ MAX_CODE_THREADS: Final = 4
 async def optimize(worker: Worker, job: Job, what: Optimize) -> Outcome:
     """Run an optimizer to its end."""
     chosen = read_optimizer(what.optimizer, "request.optimizer")
-    journal = JobJournal(job.answers)
+    journal = JobJournal(job.answers, job.outages)
     functions = JobFunctions(worker.calls, job.answers, asyncio.get_running_loop())
     functions.configure(worker.functions.names)
     lms = worker.lms.journaled(journal)

@@ -101,7 +101,7 @@ async def run_synthesize(worker: Worker, job: Job, what: Synthesize) -> Outcome:
         distinct.add(row)
     sifting = Sifting(signature, distinct, what.rows)
     await job.event("started", rows=what.rows, examples=len(examples))
-    lm = worker.lms.journaled(JobJournal(job.answers)).get(what.lm)
+    lm = worker.lms.journaled(JobJournal(job.answers, job.outages)).get(what.lm)
     settings = {"lm": lm, "adapter": adapter_of(None, 0, worker.lms), "disable_history": True, "trace": None}
     with dspy.context(**settings):
         writing = Writing(job, what, Writer(signature), sifting, examples)

@@ -28,6 +28,7 @@ Without a server to join, one is started that looks and runs no jobs; the store 
 exit codes: 0 ok; 1 the server refused, or the job that was followed has failed; 2 bad arguments; 3 no server
 """
 PAGE: Final = 1000
+BUDGET: Final = ("lm_calls", "tokens", "usd")
 STATES: Final = ("open", "queued", "running", "done", "failed", "cancelled")
 LOOKING: Final = ("--job-workers", "0")
 """A server that is started to look at jobs must not take one up and drop it again."""
@@ -37,7 +38,7 @@ DEADLINE_MS: Final = 86_400_000
 
 @exits_with_code
 def run(arguments: list[str]) -> int:
-    """List, show, follow, cancel.
+    """List, show, follow, cancel, resume.
 
     Returns:
         0; 1 when the server refuses, or a job that was followed did not come to its end; 2 for bad
@@ -188,6 +189,18 @@ async def _cancel(client: Client, given: argparse.Namespace) -> int:
     return OK
 
 
+async def _resume(client: Client, given: argparse.Namespace) -> int:
+    budget = {name: getattr(given, name) for name in BUDGET if getattr(given, name) is not None}
+    wish: dict[str, object] = {"job": given.job}
+    if budget:
+        wish["budget"] = budget
+    if given.deadline_s is not None:
+        wish["deadline_s"] = given.deadline_s
+    row = await _ask(client, "resume", wish)
+    print(json.dumps(to_json(row)) if given.json else row["state"])
+    return OK
+
+
 async def _result(client: Client, given: argparse.Namespace) -> int:
     answer = await _ask(client, "result", {"job": given.job})
     if given.json:
@@ -199,7 +212,14 @@ async def _result(client: Client, given: argparse.Namespace) -> int:
     return OK
 
 
-_PERFORM: Final = {"list": _list, "show": _show, "follow": _follow, "cancel": _cancel, "result": _result}
+_PERFORM: Final = {
+    "list": _list,
+    "show": _show,
+    "follow": _follow,
+    "cancel": _cancel,
+    "resume": _resume,
+    "result": _result,
+}
 
 
 async def _ask(client: Client, action: str, payload: Mapping[str, object]) -> dict[str, Any]:
@@ -220,6 +240,7 @@ def _parser() -> argparse.ArgumentParser:
         ("show", "all that is known of one, with what was asked for"),
         ("follow", "its events and figures as they come, until it has ended"),
         ("cancel", "end one; its best result so far stays"),
+        ("resume", "have one go on that has failed or was cancelled, from what it has paid for"),
         ("result", "what one that is done came to"),
     ):
         action = actions.add_parser(name, help=what, description=what, allow_abbrev=False)
@@ -231,6 +252,16 @@ def _parser() -> argparse.ArgumentParser:
             action.add_argument("--limit", type=int, default=100, help="jobs at most")
         else:
             action.add_argument("job", metavar="JOB", help="id of a job")
+        if name == "resume":
+            _add_limits(action)
         if name == "follow":
             action.add_argument("--after", type=int, default=0, help="number of the last event that is known")
     return parser
+
+
+def _add_limits(action: argparse.ArgumentParser) -> None:
+    """Those of a budget replace the former ones, all together; none leaves them as they were."""
+    action.add_argument("--lm-calls", metavar="N", type=int, help="requests at most, those before included")
+    action.add_argument("--tokens", metavar="N", type=int, help="tokens at most, those before included")
+    action.add_argument("--usd", metavar="X", type=float, help="dollars at most, those before included")
+    action.add_argument("--deadline-s", metavar="S", type=float, help="end after so long from now")

@@ -35,12 +35,14 @@ back, and the program is scored on that before and after.
   dspex optimize program.json rows.jsonl --optimizer MIPROv2:auto=light --metric SemanticF1 --usd 5
   dspex evaluate better.json questions.csv --metric exact_match:field=answer
 
-It is a job: made again with the same --key it goes on where it was, and pays for nothing twice.
+It is a job: made again with the same --key it goes on where it was, and pays for nothing twice;
+also after it has failed, with a budget that may be another one.
 
 exit codes: 0 ok, 1 the job has failed or the server refused, 2 bad arguments, 3 no server
 """
 DEADLINE_MS: Final = 86_400_000
 BUDGET: Final = ("lm_calls", "tokens", "usd")
+RESUMABLE: Final = ("failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +195,8 @@ async def perform(client: Client, request: Request) -> int:
         job = await _submitted(client, request)
         ended, progress = await _followed(client, job, request)
         if ended["state"] != "done":
-            print(f"dspex optimize: the job {job} is {ended['state']}", file=sys.stderr)
+            words = f"dspex optimize: the job {job} is {ended['state']}; --key {plain(key)} goes on with it"
+            print(words, file=sys.stderr)
             return CALL_FAILED if ended["error"] is None else report(_failure(ended), as_json=request.as_json)
         told = cast("dict[str, Any]", await client.call("job.result", {"job": job}))
         await _write(client, job, told["result"], request)
@@ -217,8 +220,32 @@ async def _submitted(client: Client, request: Request) -> str:
     stored = cast("dict[str, Any]", put)
     rows = {"dataset": stored["dataset"], "version": stored["version"]}
     asked = {**request.request, **named, **meta, **_shared_out(rows, request.dev)}
-    submitted = await client.call("job.submit", {"kind": "optimize", "request": asked, **request.job})
-    return str(cast("dict[str, Any]", submitted)["job"])
+    try:
+        submitted: Any = await client.call(
+            "job.submit", {"kind": "optimize", "request": asked, **request.job}
+        )
+        job = str(submitted["job"])
+    except DSPexError as failure:
+        job = await _same_but_for_its_budget(client, asked, failure)
+    known: Any = await client.call("job.get", {"job": job})
+    if known["state"] in RESUMABLE:
+        await client.call("job.resume", {"job": job, "budget": request.job["budget"] or {}})
+    return job
+
+
+async def _same_but_for_its_budget(client: Client, asked: Mapping[str, object], failure: DSPexError) -> str:
+    """The job under that key, when all that differs is what it may spend.
+
+    Raises:
+        DSPexError: that failure, when there is another reason for it.
+    """
+    if failure.code != "job_key_reused":
+        raise failure
+    job = str(failure.details["job"])
+    known: Any = await client.call("job.get", {"job": job, "request": True})
+    if known["kind"] != "optimize" or known["request"] != asked:
+        raise failure
+    return job
 
 
 def _shared_out(rows: Mapping[str, object], dev: float) -> dict[str, object]:

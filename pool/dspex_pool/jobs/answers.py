@@ -46,6 +46,7 @@ def describe(
         "note": job.note,
         "tenant": job.tenant,
         "attempt": job.attempt,
+        "resumes": job.resumes,
         "budget": job.budget,
         "deadline_s": job.deadline_s,
         "created": moment(job.created_ms),

@@ -72,6 +72,7 @@ class Asking:
             "job.answered": self._answered,
             "job.event": self._event,
             "job.best": self._best,
+            "job.model": self._model,
             "job.rows": self._dataset_rows,
             "job.program": self._program,
             "job.dataset": self._store_rows,
@@ -121,7 +122,10 @@ class Asking:
         event = cast("dict[str, object]", decode_value(asked.get("event", b"\x80")))
         if not isinstance(event.get("type"), str):
             raise invalid_argument("event", "a map with a type", event)
-        await self._keeper.commit(lambda job: steps.event_told(job, number, event, self._wall_ms()))
+        is_anew = decode_value(asked.get("anew", b"\xc2")) is True
+        await self._keeper.commit(
+            lambda job: steps.event_told(job, number, event, self._wall_ms(), is_anew=is_anew)
+        )
         return encode_value(None)
 
     async def _best(self, asked: dict[str, bytes]) -> bytes:
@@ -129,6 +133,21 @@ class Asking:
         if not isinstance(score, int | float) or isinstance(score, bool) or isnan(score):
             raise invalid_argument("score", "a number", score)
         await self._keeper.commit(lambda job: steps.best_told(job, float(score), content))
+        return encode_value(None)
+
+    async def _model(self, asked: dict[str, bytes]) -> bytes:
+        """A language model answers nobody, or does so again.
+
+        An event of ours and not one of the attempt's own: another attempt need not come by it.
+        """
+        is_away = decode_value(asked.get("is_away", b"\xc2")) is True
+        event: dict[str, object] = {
+            "type": "waiting_for_model" if is_away else "model_is_back",
+            "model": decode_value(asked.get("model", b"\xc0")),
+        }
+        if is_away:
+            event["code"] = decode_value(asked.get("code", b"\xc0"))
+        await self._keeper.commit(lambda job: steps.happened(job, event, self._wall_ms()))
         return encode_value(None)
 
     # What it works on

@@ -19,7 +19,16 @@ from dspex_protocol.slices import cut_map, is_map, join_map
 from .answers import describe, event_row, failure_of
 from .following import Following
 from .news import News
-from .operations import FollowJob, GetJob, ListEvents, ListJobs, NamedJob, Terms
+from .operations import (
+    Budget,
+    FollowJob,
+    GetJob,
+    ListEvents,
+    ListJobs,
+    NamedJob,
+    ResumeJob,
+    Terms,
+)
 from .records import State
 from .shelf import Shelf, Wish
 
@@ -68,6 +77,7 @@ class JobMethods:
             "job.events": self._events,
             "job.follow": self._follow,
             "job.cancel": self._cancel,
+            "job.resume": self._resume,
             "job.best": self._best,
             "job.result": self._result,
             "job.delete": self._delete,
@@ -79,13 +89,12 @@ class JobMethods:
         await self._ask(call, "job.check", checked)
         digest = await worked_out(self._apart, len(request), lambda: _digest(terms, request))
         write_id = call.meta.get("write_id")
-        limits = {} if terms.budget is None else asdict(terms.budget)
         wish = Wish(
             kind=terms.kind,
             request=request,
             key=terms.key or (None if write_id is None else f"write/{write_id}"),
             digest=digest,
-            budget={name: limit for name, limit in limits.items() if limit is not None},
+            budget=limits_of(terms.budget) or {},
             deadline_s=terms.deadline_s,
             note=terms.note,
             tenant=call.tenant.name,
@@ -137,6 +146,14 @@ class JobMethods:
             await self._news.cancel(job)  # else who has it sees the wish at its next heartbeat
         return await self._described(job)
 
+    async def _resume(self, call: Call) -> object:
+        wish = parameters(ResumeJob, call)
+        call.begin_effects()
+        job = await self._shelf.resume(wish.job, limits_of(wish.budget), wish.deadline_s)
+        self._news.submitted()
+        self._news.changed(job.job)
+        return describe(job, self._news.progress.get(job.job))
+
     async def _best(self, call: Call) -> object:
         job = parameters(NamedJob, call).job
         await self._shelf.get(job)
@@ -161,6 +178,13 @@ class JobMethods:
         call.begin_effects()
         await self._shelf.delete(job)
         return None
+
+
+def limits_of(budget: Budget | None) -> dict[str, int | float] | None:
+    """Those that a budget has, by name; None for no budget."""
+    if budget is None:
+        return None
+    return {name: limit for name, limit in asdict(budget).items() if limit is not None}
 
 
 def _cut(payload: bytes) -> tuple[Terms, bytes]:

@@ -72,6 +72,23 @@ class NamedJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeJob:
+    """A job that has failed or was cancelled, and what it may spend from now on."""
+
+    job: JobId
+    budget: (
+        Annotated[Budget, Doc("limits over all attempts, those before included; default: as they were")]
+        | None
+    ) = None
+    deadline_s: (
+        Annotated[
+            float, Range(0.001, MAX_DEADLINE_S), Doc("from now; default: as long as it had at its submission")
+        ]
+        | None
+    ) = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListJobs:
     """Which jobs; the newest comes first."""
 
@@ -116,6 +133,10 @@ JOB_METHODS: Final = {
         doc="Ends with the job; with credit an item for each event from any number on, and for progress.",
     ),
     "job.cancel": OwnMethod(parameters=NamedJob, doc="Ends a job, and keeps the best result so far."),
+    "job.resume": OwnMethod(
+        parameters=ResumeJob,
+        doc="Has a job that failed or was cancelled go on from what it has paid for.",
+    ),
     "job.best": OwnMethod(parameters=NamedJob, doc="The best result of a job so far."),
     "job.result": OwnMethod(parameters=NamedJob, doc="What a job that is done came to."),
     "job.delete": OwnMethod(parameters=NamedJob, doc="Forgets a job that has ended."),

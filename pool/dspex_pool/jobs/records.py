@@ -90,6 +90,9 @@ class Job:
         spent: What they cost.
         crashes: Workers that ended by themselves since there was last something new.
         deaths: Workers that ended in any way since then.
+        resumes: How often it was taken up again after it had failed or was cancelled.
+        forgiven: So many of the first answers were there at the last of those: what failed among them is
+            asked for again.
         best_score: Of the best result so far; None for none.
         pins: Which version of a program or dataset it works on, where it named none.
         progress: The latest figures, as they were when they were last written.
@@ -114,6 +117,8 @@ class Job:
     spent: Spent = field(default_factory=Spent)
     crashes: int = 0
     deaths: int = 0
+    resumes: int = 0
+    forgiven: int = 0
     best_score: float | None = None
     pins: dict[str, int] = field(default_factory=dict[str, int])
     progress: dict[str, object] = field(default_factory=dict[str, object])

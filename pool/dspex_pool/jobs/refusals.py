@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dspex_protocol import DSPexError, error
+from dspex_protocol import DSPexError, error, invalid_argument
 
 
 def unknown_job(job: str) -> DSPexError:
@@ -27,6 +27,11 @@ def not_done(job: str, state: str, what: str) -> DSPexError:
         details={"job": job, "state": state},
         retry_after_ms=1000,
     )
+
+
+def not_resumable(job: str, state: str) -> DSPexError:
+    """It has come to its end as it should."""
+    return invalid_argument("job", "one that has failed or was cancelled", f"{job}, which is {state}")
 
 
 def cancelled(job: str) -> DSPexError:

@@ -309,6 +309,7 @@ class Run:
             "kind": job.kind,
             "attempt": job.attempt,
             "budget": job.budget,
+            "forgiven": job.forgiven,
             "spent": {
                 "lm_calls": job.spent.lm_calls,
                 "tokens_in": job.spent.tokens_in,

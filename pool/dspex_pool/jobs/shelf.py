@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, cast
 
@@ -194,6 +194,32 @@ class Shelf:
             body = records.write_record(records.CANCEL, job, {})
             await self._store.commit([Put(key=key, body=body, ttl_s=WISH_TTL_S)])
 
+    async def resume(
+        self, job: str, budget: Mapping[str, int | float] | None, deadline_s: float | None
+    ) -> Job:
+        """Have one go on that has failed or was cancelled; as it is then. One that is open stays as it is.
+
+        Raises:
+            DSPexError: `unknown_job`; `invalid_argument` for one that is done; `job_not_done` for one that
+                is open and has another budget or deadline.
+        """
+        for _ in range(TRIES):
+            found = await self.get(job)
+            if not found.job.is_ended:
+                return _open_already(found.job, budget, deadline_s)
+            if found.job.state == State.DONE:
+                raise refusals.not_resumable(job, found.job.state)
+            made = steps.resumed(found.job, budget, deadline_s, self._wall_ms())
+            body = records.write_job(made.job)
+            put = Put(key=records.key_of(records.JOB, job), body=body, expect=found.revision)
+            try:
+                with told:
+                    await self._store.commit([put, *made.changes])
+            except Conflict:
+                continue  # somebody else did so, or has deleted it
+            return made.job
+        raise error("overloaded", "too many resume that job", retry_after_ms=100)
+
     async def delete(self, job: str) -> None:
         """Forget a job that has ended.
 
@@ -208,6 +234,15 @@ class Shelf:
                 await self._store.commit(steps.removed(found.job, found.revision))
         except Conflict:
             raise refusals.unknown_job(job) from None  # somebody else was faster
+
+
+def _open_already(job: Job, budget: Mapping[str, int | float] | None, deadline_s: float | None) -> Job:
+    """Somebody has resumed it, maybe with a call of which nobody heard the answer."""
+    if budget not in (None, job.budget) or deadline_s not in (None, job.deadline_s):
+        raise refusals.not_done(
+            job.job, job.state, "its budget and deadline can be changed when it has ended"
+        )
+    return job
 
 
 def _is_wanted(job: Job, kind: str | None, state: str | None) -> bool:

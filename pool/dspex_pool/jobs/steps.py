@@ -1,8 +1,10 @@
 """What follows from what happens to a job. Pure: a job comes in, a job with changes goes out.
 
 submitted ──► queued ──taken up──► running ──► done, failed, cancelled
-                              ▲       │
-                              └───────┘  its worker died, or its owner
+                ▲             ▲       │                   │       │
+                │             └───────┘  its worker died, │       │
+                │                        or its owner     │       │
+                └───────────────────────resumed───────────┴───────┘
 """
 
 from __future__ import annotations
@@ -55,16 +57,49 @@ class Fate:
 def submitted(job: Job, request: bytes) -> Made:
     """The changes that make a job, but for its key's."""
     made = _with_event(job, {"type": "submitted"}, job.created_ms)
-    changes: list[Change] = [
-        *made.changes,
-        _put(records.REQUEST, job.job, {"request": request}),
-        _put(records.OPEN, job.job, {"has_deadline": job.deadline_s is not None}),
-    ]
-    if job.deadline_s is not None:
-        key = records.key_of(records.DEADLINE, job.job)
-        body = records.write_record(records.DEADLINE, job.job, {})
-        changes.append(Put(key=key, body=body, expect=0, ttl_s=job.deadline_s))
-    return Made(made.job, tuple(changes))
+    asked = _put(records.REQUEST, job.job, {"request": request})
+    return Made(made.job, (*made.changes, asked, *_opened(job)))
+
+
+def resumed(
+    job: Job, budget: Mapping[str, int | float] | None, deadline_s: float | None, now_ms: int
+) -> Made:
+    """One that has failed, or that nobody wanted any more, is to go on after all.
+
+    Args:
+        job: It.
+        budget: The limits from now on; None for those that it has. What was spent counts.
+        deadline_s: After which it fails, counted from now; None for as long as it had at first.
+        now_ms: The wall clock.
+    """
+    again = replace(
+        job,
+        state=State.QUEUED,
+        budget=job.budget if budget is None else dict(budget),
+        deadline_s=job.deadline_s if deadline_s is None else deadline_s,
+        resumes=job.resumes + 1,
+        forgiven=job.answers,
+        crashes=0,
+        deaths=0,
+        replay=None,
+        error=None,
+        ended_ms=None,
+    )
+    event = {"type": "resumed", "budget": again.budget, "deadline_s": again.deadline_s}
+    made = _with_event(again, event, now_ms)
+    # A wish for its end may have come when it had ended already.
+    unwanted = Delete(key=records.key_of(records.CANCEL, job.job))
+    return Made(made.job, (*made.changes, unwanted, *_opened(again)))
+
+
+def _opened(job: Job) -> tuple[Change, ...]:
+    """It has not ended, and has so much time from now on."""
+    is_open = _put(records.OPEN, job.job, {"has_deadline": job.deadline_s is not None})
+    if job.deadline_s is None:
+        return (is_open,)
+    body = records.write_record(records.DEADLINE, job.job, {})
+    key = records.key_of(records.DEADLINE, job.job)
+    return is_open, Put(key=key, body=body, expect=0, ttl_s=job.deadline_s)
 
 
 def taken_up(job: Job, now_ms: int) -> Made:
@@ -95,15 +130,24 @@ def answered(job: Job, entries: Sequence[bytes]) -> Made:
     return Made(grown, tuple(changes))
 
 
-def event_told(job: Job, number: int, event: Mapping[str, object], now_ms: int) -> Made:
+def event_told(
+    job: Job, number: int, event: Mapping[str, object], now_ms: int, *, is_anew: bool = False
+) -> Made:
     """The worker tells of something. What an attempt before has told already is not kept twice.
+
+    Args:
+        job: Of which.
+        number: Which of the worker's events, counted from 1 in each attempt.
+        event: What happened.
+        now_ms: The wall clock.
+        is_anew: This attempt goes another way than the one that has told of that number.
 
     Raises:
         CallerError: `invalid_argument` for an event out of turn, or one that is too long.
     """
-    if number <= job.own_events:
+    if number <= job.own_events and not is_anew:
         return Made(job)
-    if number != job.own_events + 1:
+    if number > job.own_events + 1:
         raise invalid_argument("n", f"{job.own_events + 1}, since so many have come", number)
     size = len(encode_value(dict(event)))
     if size > MAX_EVENT_BYTES:
@@ -162,7 +206,10 @@ def done(
     )
     event = {"type": "done", "replay": dict(replay), "saved": ended.saved}
     made = _ended(ended, event, now_ms)
-    return Made(made.job, (*made.changes, _put(records.RESULT, job.job, {"result": result}, expect=None)))
+    # Its answers are of no use any more: what they were for is there.
+    unneeded = Drop(journal=records.answers_of(job.job))
+    came = _put(records.RESULT, job.job, {"result": result}, expect=None)
+    return Made(made.job, (*made.changes, came, unneeded))
 
 
 def failed(job: Job, failure: DSPexError, now_ms: int) -> Made:
@@ -183,17 +230,17 @@ def removed(job: Job, revision: int) -> list[Change]:
     changes += [Delete(key=records.key_of(collection, job.job)) for collection in others]
     if job.key is not None:
         changes.append(Delete(key=records.key_of(records.KEY, job.key)))
-    changes.append(Drop(journal=records.events_of(job.job)))
+    changes += [Drop(journal=journal(job.job)) for journal in (records.events_of, records.answers_of)]
     return changes
 
 
 def _ended(job: Job, event: Mapping[str, object], now_ms: int) -> Made:
-    """Its answers are of no use any more: what they were for is there."""
+    """What is kept of it only while it is open goes; its answers stay, since it may be resumed."""
     made = _with_event(job, event, now_ms)
     gone = [
         Delete(key=records.key_of(name, job.job)) for name in (records.OPEN, records.CANCEL, records.DEADLINE)
     ]
-    return Made(made.job, (*made.changes, *gone, Drop(journal=records.answers_of(job.job))))
+    return Made(made.job, (*made.changes, *gone))
 
 
 def _with_event(job: Job, event: Mapping[str, object], now_ms: int) -> Made:

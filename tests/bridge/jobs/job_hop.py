@@ -76,6 +76,8 @@ class JobHop:
                 self.batches.append(len(asked["entries"]))
                 self.answers += asked["entries"]
             case "job.event":
+                if asked.get("anew"):
+                    self.events[asked["n"]] = asked["event"]
                 self.events.setdefault(asked["n"], asked["event"])
             case "job.best":
                 self.best.append(asked)

@@ -57,6 +57,28 @@ async def test_answers_that_nobody_wants_any_more_are_counted() -> None:
     assert {"answered": 2, "live": 0, "diverged": 1} == reply["replay"]
 
 
+async def test_what_failed_before_a_job_was_resumed_is_asked_again(tmp_path: Path) -> None:
+    """And from there on its events are told anew, once; else the journal answers as ever."""
+    broken = tmp_path / "broken"
+    broken.touch()
+    request = {"steps": 4, "broken": str(broken), "swallows": True, "ledger": str(tmp_path / "ledger")}
+    async with job_worker() as whole:
+        undisturbed = await whole.run({**request, "broken": ""})
+    async with job_worker() as job:
+        bad = await job.run(request)
+        kept = len(job.answers)
+        assert {"answered": kept, "live": 0, "diverged": 0} == (await job.run(request, attempt=2))["replay"]
+        broken.unlink()
+        again = await job.run(request, attempt=3, forgiven=kept)
+        assert {"answered": kept - 1, "live": 1, "diverged": 0} == again["replay"]
+        assert bad["result"] != undisturbed["result"] == again["result"]
+        assert whole.events == job.events
+        job.events[3] = "as it was told"
+        last = await job.run(request, attempt=4, forgiven=kept)
+        assert {"answered": kept, "live": 0, "diverged": 0} == last["replay"]
+        assert (again["result"], "as it was told") == (last["result"], job.events[3])
+
+
 async def test_what_comes_together_is_kept_together() -> None:
     """While answers are on their way others wait, and go in one message."""
     async with job_worker() as job:

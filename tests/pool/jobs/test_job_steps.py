@@ -82,6 +82,14 @@ def test_an_event_is_kept_once() -> None:
         assert field == caught.value.details["field"]
 
 
+def test_an_attempt_that_goes_another_way_tells_its_events_anew() -> None:
+    """From that one on; those that the former way had more of are counted no more."""
+    job = replace(RUNNING, own_events=5, events=7)
+    made = steps.event_told(job, 3, {"type": "step"}, 3, is_anew=True)
+    assert (3, 8, 1) == (made.job.own_events, made.job.events, len(made.changes))
+    assert 4 == steps.event_told(made.job, 4, {"type": "step"}, 3).job.own_events
+
+
 def test_only_what_is_better_is_the_best() -> None:
     """The same again is not."""
     first = steps.best_told(RUNNING, 0.5, b"c")
@@ -116,12 +124,40 @@ def test_deaths_without_anything_new_end_a_job() -> None:
     ],
 )
 def test_an_end_clears_what_only_a_running_job_needs(made: steps.Made) -> None:
-    """Its answers, its place among those that are open, and the wish to end it."""
+    """Its place among those that are open, and the wish to end it; of one that is done the answers too."""
     assert made.job.is_ended
     assert 5 == made.job.ended_ms
     gone = {change.key.collection for change in made.changes if isinstance(change, Delete)}
     assert {"job-open", "job-cancel", "job-deadline"} == gone
-    assert ["job-answers/j"] == [change.journal for change in made.changes if isinstance(change, Drop)]
+    unneeded = ["job-answers/j"] if made.job.state == State.DONE else []
+    assert unneeded == [change.journal for change in made.changes if isinstance(change, Drop)]
+
+
+@pytest.mark.parametrize("deadline_s", [None, 9.0])
+def test_a_job_that_is_resumed_is_as_one_that_was_submitted(deadline_s: float | None) -> None:
+    """But for what it has spent and kept: of that the failures are forgiven."""
+    was = replace(RUNNING, answers=7, deaths=3, crashes=2, deadline_s=deadline_s, budget={"lm_calls": 7})
+    failed = steps.failed(was, error("budget_spent", "no more"), 5).job
+    made = steps.resumed(failed, {"lm_calls": 20}, None, 6)
+    job = made.job
+    assert (State.QUEUED, 1, 7, 7, 0, 0) == (
+        job.state,
+        job.resumes,
+        job.forgiven,
+        job.answers,
+        job.deaths,
+        job.crashes,
+    )
+    assert (None, None, {"lm_calls": 20}, failed.events + 1) == (
+        job.error,
+        job.ended_ms,
+        job.budget,
+        job.events,
+    )
+    put = {change.key.collection: change.ttl_s for change in made.changes if isinstance(change, Put)}
+    assert ({"job-open": None} | ({} if deadline_s is None else {"job-deadline": 9.0})) == put
+    assert ["job-cancel"] == [change.key.collection for change in made.changes if isinstance(change, Delete)]
+    assert 4.0 == steps.resumed(failed, None, 4.0, 6).job.deadline_s
 
 
 def test_what_is_deleted_is_all_of_it() -> None:
@@ -135,4 +171,6 @@ def test_what_is_deleted_is_all_of_it() -> None:
         ("job-result", "j"),
         ("job-key", "the key"),
     } == keys
-    assert ["job-events/j"] == [change.journal for change in changes if isinstance(change, Drop)]
+    assert ["job-events/j", "job-answers/j"] == [
+        change.journal for change in changes if isinstance(change, Drop)
+    ]

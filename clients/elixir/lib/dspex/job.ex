@@ -5,7 +5,8 @@ defmodule DSPex.Job do
   * `id`: its id, all that a function of `DSPex.Jobs` needs
   * `kind`: what is to be done, such as `"optimize"`
   * `state`: `:queued`, `:running`, and its ends `:done`, `:failed`, `:cancelled`
-  * `attempt`: how often a worker has begun it; `events`: the number of its last event
+  * `attempt`: how often a worker has begun it; `resumes`: how often it was resumed; `events`: the number of
+    its last event
   * `spent`: `"lm_calls"`, `"tokens_in"`, `"tokens_out"`, `"cost_usd"`, over all attempts
   * `progress`: the latest figures, by name
   * `best_score`: of the best result so far; `saved`: the `DSPex.Program` that it has made
@@ -34,7 +35,16 @@ defmodule DSPex.Job do
   @enforce_keys [:id]
   defstruct [:id, :kind, :state, :key, :note, :tenant, :deadline_s, :best_score, :saved, :replay, :error] ++
               [:created?, :created, :started, :ended] ++
-              [attempt: 0, events: 0, answers: 0, budget: %{}, spent: %{}, progress: %{}, cancelling?: false]
+              [
+                attempt: 0,
+                resumes: 0,
+                events: 0,
+                answers: 0,
+                budget: %{},
+                spent: %{},
+                progress: %{},
+                cancelling?: false
+              ]
 
   @type state :: :queued | :running | :done | :failed | :cancelled
 
@@ -47,6 +57,7 @@ defmodule DSPex.Job do
           tenant: String.t() | nil,
           deadline_s: float() | nil,
           attempt: non_neg_integer(),
+          resumes: non_neg_integer(),
           events: non_neg_integer(),
           answers: non_neg_integer(),
           budget: %{optional(String.t()) => number()},
@@ -95,6 +106,7 @@ defmodule DSPex.Job do
       tenant: row["tenant"],
       deadline_s: row["deadline_s"],
       attempt: row["attempt"] || 0,
+      resumes: row["resumes"] || 0,
       events: row["events"] || 0,
       answers: row["answers"] || 0,
       budget: row["budget"] || %{},

@@ -238,6 +238,34 @@ defmodule DSPex.Jobs do
   @spec cancel!(DSPex.t(), job(), keyword()) :: Job.t()
   def cancel!(dspex, job, options \\ []), do: Error.bang(cancel(dspex, job, options))
 
+  @doc """
+  Has a job that failed or was cancelled go on from what it has paid for; the job as it is then.
+
+      {:error, %DSPex.Error{type: :budget_spent}} = DSPex.Jobs.result(MyApp.DSPex, job)
+      {:ok, job} = DSPex.Jobs.resume(MyApp.DSPex, job, budget: [usd: 10.0])
+
+  Its answers are in its journal still, so it comes to where it was without asking for them again. What
+  had failed is asked for again. One that is open already stays as it is, so this may be called twice.
+
+  * `budget:` the limits from now on, as of `submit/4`; what was spent before counts. By default as before
+  * `deadline:` milliseconds from now after which it fails; by default as long as it had at its submission
+
+  A job that is done is an `:invalid_argument`.
+  """
+  @spec resume(DSPex.t(), job(), keyword()) :: DSPex.result(Job.t())
+  def resume(dspex, job, options \\ []) do
+    with {:ok, id} <- Job.id_of(job),
+         {:ok, options} <- Options.call(options, [:budget, :deadline]),
+         {:ok, budget} <- budget(options[:budget]) do
+      payload = %{"job" => id} |> Map.merge(budget) |> Map.merge(deadline(options[:deadline]))
+      dspex |> Stored.ask("job.resume", payload, %{}, options) |> Stored.read(&Job.from_wire/1)
+    end
+  end
+
+  @doc "The same, or raises `DSPex.Error`."
+  @spec resume!(DSPex.t(), job(), keyword()) :: Job.t()
+  def resume!(dspex, job, options \\ []), do: Error.bang(resume(dspex, job, options))
+
   @doc "The best result of a job so far, also of one that was cancelled or has failed; nil where there is none."
   @spec best(DSPex.t(), job(), keyword()) :: DSPex.result(best() | nil)
   def best(dspex, job, options \\ []) do

@@ -61,6 +61,20 @@ defmodule DSPex.JobsTest do
     assert mistake(Jobs.events(name, "job-1", limit: 0)) == "limit"
   end
 
+  test "a job is resumed with other limits", %{test: name} do
+    answering(name, Map.merge(@row, %{"state" => "queued", "resumes" => 1}))
+
+    assert {:ok, %Job{state: :queued, resumes: 1}} =
+             Jobs.resume(name, "job-1", budget: [usd: 10], deadline: 500)
+
+    assert {"job.resume", %{}, payload} = asked()
+    assert payload == %{"job" => "job-1", "budget" => %{"usd" => 10}, "deadline_s" => 0.5}
+    assert %Job{} = Jobs.resume!(name, %Job{id: "job-1"})
+    assert {"job.resume", %{}, %{"job" => "job-1"}} = asked()
+    assert mistake(Jobs.resume(name, "job-1", budget: [euros: 5])) == "budget"
+    assert mistake(Jobs.resume(name, "job-1", key: "k")) == "key"
+  end
+
   test "a job is read whole", %{test: name} do
     failure = %{"code" => "worker_died", "message" => "it died", "details" => %{"deaths" => 3}}
     answering(name, Map.merge(@row, %{"state" => "failed", "error" => failure, "cancelling" => false}))

@@ -67,6 +67,11 @@ defmodule DSPex.StoredJobsTest do
     assert {:error, error} = Jobs.result(dspex, job)
     assert %{"best" => %{"score" => 4.0}, "spent" => %{"lm_calls" => 4}} = error.details
 
+    assert %Job{resumes: 1, error: nil} = Jobs.resume!(dspex, job, budget: [lm_calls: 60])
+    assert %Job{state: :done, spent: %{"lm_calls" => 50}} = Jobs.await!(dspex, job)
+    assert %{replay: %{"answered" => 4, "live" => 46, "diverged" => 0}} = Jobs.result!(dspex, job)
+    assert {:error, %Error{type: :invalid_argument}} = Jobs.resume(dspex, job)
+
     job = Jobs.submit!(dspex, :toil, steps: 2, stand_still: true)
     Enum.find(Jobs.follow(dspex, job), &match?({:event, %{type: "step", data: %{"step" => 2}}}, &1))
     assert {:ok, %Job{}} = Jobs.cancel(dspex, job)
