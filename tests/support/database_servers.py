@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import psutil
 import pytest
@@ -53,7 +53,10 @@ class DatabaseServer:
     Attributes:
         port: On 127.0.0.1; the same after starting again.
         folder: What it keeps.
+        removed_by: What ends it without saving what will be removed.
     """
+
+    removed_by: ClassVar = signal.SIGQUIT
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -123,7 +126,7 @@ class DatabaseServer:
 
     def remove(self) -> None:
         """End it, leave nothing."""
-        self.stop(signal.SIGQUIT)  # without saving what will be removed
+        self.stop(self.removed_by)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _end(self, number: signal.Signals) -> None:
@@ -157,6 +160,9 @@ class RedisServer(DatabaseServer):
     Args:
         options: Of its configuration; by default it keeps nothing and has many databases.
     """
+
+    # Where a shell has started the tests with `&`, SIGQUIT does nothing to it.
+    removed_by: ClassVar = signal.SIGKILL
 
     def __init__(self, options: Mapping[str, str] | None = None) -> None:
         super().__init__()
