@@ -10,6 +10,9 @@ MIX := cd clients/elixir && mix
 # Tests that repeat something, often enough to take long.
 REPEATED := $(BIN)/pytest -o faulthandler_timeout=3600
 
+# Tests often wait for something: one more process than processors keeps these busy.
+PROCESSES ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+
 # What the Elixir client starts. Its own default is a `dspex` on the PATH.
 export DSPEX_COMMAND ?= $(CURDIR)/$(BIN)/dspex serve
 # Nothing that is run from here writes into its user's own file of programs.
@@ -37,7 +40,8 @@ setup: ## install what is missing: .venv as constraints.txt says, Elixir, server
 demo: setup ## the main job end to end, driven from Elixir
 	@$(MIX) compile && mix run demo.exs
 
-test: setup check pytest exunit ## everything that CI checks
+test: setup check ## everything that CI checks
+	scripts/side-by-side "$(MAKE) --no-print-directory pytest" "$(MAKE) --no-print-directory exunit"
 
 check: setup check-python check-elixir ## all checks that run no test
 
@@ -53,7 +57,7 @@ check-elixir:
 	cd clients/elixir && MIX_ENV=test mix compile --force --warnings-as-errors
 
 pytest:
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 exunit:
 	$(MIX) test --warnings-as-errors $(ARGS)
