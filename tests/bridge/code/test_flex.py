@@ -14,12 +14,13 @@ import dspy
 import pytest
 from dspy.utils import DummyLM
 from tests.support.escapes import QUIET
+from tests.support.interpreters import PlainInterpreter
 from tests.support.servers import count
 
 from dspex_bridge.code import sandboxed
 from dspex_bridge.code.flex import MAX_SOURCE_BYTES
 from dspex_bridge.code.interpreters import Interpreters, Lease
-from dspex_bridge.code.sandbox import FILES, Lacking, deno_command, find_deno, prepared_folder, runner
+from dspex_bridge.code.sandbox import Lacking
 from dspex_bridge.host_functions import HostFunctions
 from dspex_bridge.modules.running import run_module
 from dspex_bridge.programs.builder import Builder
@@ -36,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 SECRET: Final = "sk-flex-77d0c1b94e"
-EVERY: Final = count("flex_escapes", 6)
+EVERY: Final = count("flex_escapes", 12)
 """Every so many of the pieces that try to get out; with 1 all of them."""
 
 SPEC: Final = Spec(module="Flex", signature="question -> answer")
@@ -203,6 +204,13 @@ def interpreters() -> Iterator[Interpreters]:
     made.close()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def plain_interpreters() -> Iterator[None]:
+    """Of DSPy alone: one process serves all programs."""
+    yield
+    PlainInterpreter.end_all()
+
+
 @pytest.fixture
 async def lease(interpreters: Interpreters) -> AsyncIterator[Lease]:
     made = interpreters.lease()
@@ -214,16 +222,6 @@ async def here(program: LiveProgram, lease: Lease, answers: list[Any], **inputs:
     """Through the bridge's build of it."""
     with dspy.context(lm=DummyLM(answers), adapter=dspy.ChatAdapter(), interpreter_factory=lease):
         return await run_module(program.for_one_call().module, inputs, is_async=program.template.runs_async)
-
-
-def plain_interpreter() -> dspy.PythonInterpreter:
-    """DSPy's own as DSPy starts it, but for the module that no registry has."""
-    deno, folder = find_deno(), prepared_folder()
-    assert deno is not None
-    assert folder is not None
-    return dspy.PythonInterpreter(
-        deno_command=["env", f"DENO_DIR={folder}", *deno_command(deno, folder, FILES, runner())]
-    )
 
 
 def alone(make: Callable[[], Any], answers: list[Any], **inputs: Any) -> Any:
@@ -273,7 +271,7 @@ async def test_it_is_dspys(
 
     def make() -> Any:
         class_: Any = dspy.Flex
-        flex = class_(build_signature(signature), interpreter_factory=plain_interpreter)
+        flex = class_(build_signature(signature), interpreter_factory=PlainInterpreter)
         if source is not None:
             flex.load_state({"module_src": source})
         return flex
@@ -345,26 +343,18 @@ async def test_source_reaches_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "predictor",
-    [
+async def test_what_it_builds_cannot_reach_into_the_worker(lease: Lease) -> None:
+    """Types that would be imported and options that choose something of Python are refused to it."""
+    refused = [
         'dspy.Predict("a: os.system -> b")',
         'dspy.Predict("a: antigravity -> b")',
         'dspy.Predict("a -> b", callbacks=[1])',
         'dspy.RLM("a -> b", interpreter_factory=1)',
         'dspy.RLM("a -> b", sub_lm="x")',
-    ],
-)
-async def test_what_it_builds_cannot_reach_into_the_worker(predictor: str, lease: Lease) -> None:
-    """Types that would be imported and options that choose something of Python are refused to it."""
-    told = await here(learned(module_of(f"self.part = {predictor}\nprint('built')")), lease, [], question="?")
-    assert "built" not in told.answer
-
-
-@pytest.mark.slow
-async def test_what_it_may_build_is_built(lease: Lease) -> None:
-    """So the test above would see what is not refused."""
-    told = await here(
-        learned(module_of("self.part = dspy.Predict('a -> b')\nprint('built')")), lease, [], question="?"
-    )
-    assert "('built',)" == told.answer
+    ]
+    builds = [
+        f"try:\n    self.part = {predictor}\n    print({number})\nexcept Exception: pass"
+        for number, predictor in enumerate([*refused, 'dspy.Predict("a -> b")'])
+    ]
+    told = await here(learned(module_of("\n".join(builds))), lease, [], question="?")
+    assert f"({len(refused)},)" == told.answer
