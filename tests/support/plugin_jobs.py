@@ -62,7 +62,7 @@ async def toil(worker: Worker, job: Job, what: Toil) -> Outcome:
             digest.update(str(answer).encode())
         if what.function:
             digest.update(str(await worker.functions.acall(what.function, {"step": step})).encode())
-        await job.event("step", step=step, digest=digest.hexdigest()[:8])
+        await job.event("step", step=step, digest=digest.hexdigest()[:8], asked=step * what.at_once)
         await job.best(step, {"spec": {"step": step}, "state": {}})
         job.progress(phase="toil", done=step, total=what.steps)
     if what.stand_still:

@@ -35,6 +35,8 @@ def evaluation_row(head: Head) -> dict[str, object]:
         "latency_ms": head.latency_ms,
         "lm": head.lm,
         "note": head.note,
+        "experiment": head.experiment,
+        "run": head.run,
         "created": moment(head.created_ms),
         "ended": None if head.ended_ms is None else moment(head.ended_ms),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from dspex_pool.experiments.chronicle import Chronicle
 from dspex_pool.library.failures import told
 from dspex_pool.library.names import check_prefix, check_program
 from dspex_pool.ports import Stored
@@ -50,6 +51,7 @@ class EvaluationMethods:
         self._store = stored.store
         self._apart = stored.tasks.apart
         self.reader = Reader(stored.store, self._apart)
+        self._chronicle = Chronicle(stored)
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
@@ -147,6 +149,7 @@ class EvaluationMethods:
             if known is None:
                 raise unknown_evaluation(evaluation)
             call.begin_effects()
+            await self._chronicle.close_evaluation(known.head)
             if await self._forget(known.head, known.revision):
                 return None
         raise contended(evaluation)

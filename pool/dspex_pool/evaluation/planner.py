@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 from dspex_pool.batch_plan import MAX_ROWS, Plan, Settings
 from dspex_pool.datasets.reader import Reader as DatasetReader
 from dspex_pool.datasets.selections import Selection, rows_of
+from dspex_pool.experiments import evaluation_runs
+from dspex_pool.experiments.chronicle import Chronicle
+from dspex_pool.experiments.shelf import Shelf as Experiments
 from dspex_pool.library.failures import told
 from dspex_pool.library.heavy import worked_out
 from dspex_pool.library.library import Library
 from dspex_pool.library.names import Reference
-from dspex_pool.store import Conflict, Put
+from dspex_pool.store import Change, Conflict, Put
 from dspex_protocol import DSPexError, encode_value, invalid_argument
 from dspex_protocol.slices import join_map
 
@@ -22,7 +25,7 @@ from .examples import Examples, Place, ReadRows
 from .figures import Figures
 from .reader import Known, Reader
 from .records import Head, Request
-from .refusals import contended, evaluation_exists
+from .refusals import another_experiment, contended, evaluation_exists
 from .request import CHECK_METHOD, Asked, read_request
 from .run import EndedPlan, EvaluationPlan
 from .writer import Writer
@@ -67,6 +70,8 @@ class Planner:
         self._ask = ask
         self._datasets = DatasetReader(stored.store)
         self._reader = Reader(stored.store, stored.tasks.apart)
+        self._experiments = Experiments(stored.store, new_id=stored.new_id, wall_ms=stored.wall_ms)
+        self._chronicle = Chronicle(stored)
 
     async def plan(self, call: Call) -> Plan:
         """The plan of a call.
@@ -97,6 +102,8 @@ class Planner:
         known = await self._reader.known(asked.evaluation)
         if known is not None and known.head.digest != asked.digest:
             raise evaluation_exists(asked.evaluation)
+        if known is not None and asked.experiment not in (None, known.head.experiment):
+            raise another_experiment(known.head.experiment, asked.experiment)
         return known
 
     async def _version(self, asked: Asked, known: Known | None) -> Version | None:
@@ -141,22 +148,42 @@ class Planner:
         assert asked.evaluation is not None
         for _ in range(TRIES):
             if known is None:
-                begun = await self._put(self._new_head(call, asked, version, rows), 0, request)
+                head, run = await self._with_run(self._new_head(call, asked, version, rows), asked)
+                begun = await self._put(head, 0, request, run)
             else:
-                head = replace(
-                    known.head, attempt=known.head.attempt + 1, state=records.RUNNING, ended_ms=None
-                )
-                begun = await self._put(head, known.revision, None)
+                head, run = await self._going_on_in(known.head, asked)
+                head = replace(head, attempt=head.attempt + 1, state=records.RUNNING, ended_ms=None)
+                begun = await self._put(head, known.revision, None, run)
             if begun is not None:
                 return begun
             known = await self._known(asked)
         raise contended(asked.evaluation)
 
-    async def _put(self, head: Head, expect: int, request: Request | None) -> Known | None:
-        changes = [Put(key=records.head_key(head.evaluation), body=records.write_head(head), expect=expect)]
+    async def _with_run(self, head: Head, asked: Asked) -> tuple[Head, list[Change]]:
+        """The head with the run that tells of it, which begins with it or not at all."""
+        if asked.experiment is None:
+            return head, []
+        first = evaluation_runs.beginning_of(head, asked.params)
+        begun = await self._experiments.beginning(asked.experiment, None, first)
+        return replace(head, experiment=asked.experiment, run=begun.run), begun.changes
+
+    async def _going_on_in(self, head: Head, asked: Asked) -> tuple[Head, list[Change]]:
+        """One that was stopped has told so, and its run has ended: it goes on in another one."""
+        if head.state != records.STOPPED or asked.experiment is None:
+            return head, []
+        await self._chronicle.close_evaluation(head)
+        return await self._with_run(head, asked)
+
+    async def _put(
+        self, head: Head, expect: int, request: Request | None, run: Sequence[Change]
+    ) -> Known | None:
+        changes: list[Change] = [
+            Put(key=records.head_key(head.evaluation), body=records.write_head(head), expect=expect)
+        ]
         if request is not None:
             body = records.write_request(head.evaluation, request)
             changes.append(Put(key=records.request_key(head.evaluation), body=body))
+        changes += run
         try:
             with told:
                 revision, *_ = await self._store.commit(changes)

@@ -65,6 +65,7 @@ class Head:
         latency_ms: Percentiles of the program's time.
         journal: The name of its journals, without what they are of.
         entries: How many each of them has.
+        experiment, run: Where a run tells of it; None for nowhere.
         created_ms, ended_ms: Wall clock, for people.
     """
 
@@ -91,6 +92,8 @@ class Head:
     latency_ms: dict[str, float] | None = None
     journal: str
     entries: int = 0
+    experiment: str | None = None
+    run: str | None = None
     created_ms: int
     ended_ms: int | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dspex_protocol import DSPexError, error
+from dspex_protocol import DSPexError, error, invalid_argument
 
 
 def unknown_evaluation(evaluation: str) -> DSPexError:
@@ -21,6 +21,14 @@ def evaluation_exists(evaluation: str) -> DSPexError:
         f"evaluation {evaluation!r} was begun with another request; run that, or another id",
         details={"evaluation": evaluation},
     )
+
+
+def another_experiment(known: str | None, given: str) -> DSPexError:
+    """It tells of itself elsewhere, or nowhere."""
+    expected = (
+        "none, as when the evaluation was begun" if known is None else f"{known!r}, in which it was begun"
+    )
+    return invalid_argument("experiment", expected, given)
 
 
 def evaluation_taken(evaluation: str) -> DSPexError:

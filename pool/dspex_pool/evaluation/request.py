@@ -11,6 +11,7 @@ from dspex_pool.batch_payload import rows_in, take_settings
 from dspex_pool.batch_plan import MAX_ROWS, OWN, MaxErrors, Parallelism, RowDeadline, Settings
 from dspex_pool.datasets.operations import AVersion, Dataset
 from dspex_pool.datasets.selections import Selection, check_selection
+from dspex_pool.experiments.requests import params_of
 from dspex_pool.library.names import check_program
 from dspex_pool.library.writes import in_order
 from dspex_pool.own_method import Note
@@ -53,6 +54,10 @@ class RunEvaluation:
     ) = None
     failure_score: Annotated[float, Range(-1e9, 1e9), Doc("what a row without a score counts for")] = 0.0
     note: Note | None = None
+    experiment: (
+        Annotated[str, Length(1, 128), Doc("id of an experiment, in which there is a run that tells of it")]
+        | None
+    ) = None
     parallelism: Parallelism | None = None
     max_errors: MaxErrors | None = None
     row_deadline_ms: RowDeadline | None = None
@@ -66,11 +71,14 @@ class _Own:
     dataset: OnDataset | None = None
     failure_score: Annotated[float, Range(-1e9, 1e9)] = 0.0
     note: Note | None = None
+    experiment: Annotated[str, Length(1, 128)] | None = None
 
 
-FOR_US: Final = ("evaluation", "dataset", "failure_score", "note")
-NOT_OF_THE_REQUEST: Final = frozenset(("evaluation", "note", *OWN))
+FOR_US: Final = ("evaluation", "dataset", "failure_score", "note", "experiment")
+NOT_OF_THE_REQUEST: Final = frozenset(("evaluation", "note", "experiment", *OWN))
 """What may differ when an evaluation goes on: how it is run, and not what comes of it."""
+
+TOLD_APART: Final = frozenset(("evaluation", "note", "experiment"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +90,8 @@ class Asked:
         on: The dataset; None where the rows came with the call.
         rows: Those, encoded; empty where there is a dataset.
         settings: How to run them.
-        failure_score, note: As in the payload.
+        failure_score, note, experiment: As in the payload.
+        params: What a run says of the request; empty without an experiment.
         metrics: Name to spec.
         spec, lm: As in the payload.
         shared: What each row's payload has besides its example, encoded.
@@ -96,6 +105,8 @@ class Asked:
     settings: Settings
     failure_score: float
     note: str | None
+    experiment: str | None
+    params: dict[str, object]
     metrics: dict[str, object]
     spec: object
     lm: str | None
@@ -117,6 +128,7 @@ def read_request(call: Call) -> Asked:
     rows = rows_in(entries, "rows", "a map of field to value") if has_rows else []
     checksum = _checksum_of(rows) if has_rows else ""
     digest = _digest_of(call, entries, checksum)
+    asked = {} if "experiment" not in entries else _asked(entries)
     settings = take_settings(entries)
     own = read(_Own, {key: decode_value(entries.pop(key)) for key in FOR_US if key in entries})
     _check(own, entries, has_rows=has_rows)
@@ -129,6 +141,8 @@ def read_request(call: Call) -> Asked:
         settings=settings,
         failure_score=own.failure_score,
         note=own.note,
+        experiment=own.experiment,
+        params=params_of({**asked, "rows": len(rows) if has_rows else None}) if asked else {},
         metrics=metrics,
         spec=decode_value(entries["spec"]) if "spec" in entries else None,
         lm=lm if isinstance(lm, str) else None,  # what it is else, a worker refuses
@@ -139,8 +153,9 @@ def read_request(call: Call) -> Asked:
 
 
 def _check(own: _Own, entries: Mapping[str, bytes], *, has_rows: bool) -> None:
-    if own.evaluation is not None:
-        check_program(own.evaluation, "evaluation")
+    for name, given in (("evaluation", own.evaluation), ("experiment", own.experiment)):
+        if given is not None:
+            check_program(given, name)
     if (own.dataset is None) == (not has_rows):
         raise invalid_argument("dataset", "a dataset or rows, one of them", "both" if has_rows else None)
     if own.dataset is not None:
@@ -164,6 +179,13 @@ def _metrics_of(entries: Mapping[str, bytes]) -> dict[str, object]:
     for name in metrics:
         check_program(name, "metrics")
     return metrics
+
+
+def _asked(entries: Mapping[str, bytes]) -> dict[str, object]:
+    """What was asked for, but for what a run says elsewhere."""
+    asked = {key: decode_value(piece) for key, piece in entries.items() if key not in TOLD_APART}
+    dataset = _map_of(asked.pop("dataset", None))
+    return {**asked, "select": dataset.get("select")}
 
 
 def _map_of(value: object) -> dict[str, object]:

@@ -14,6 +14,7 @@ from dspex_pool.store import Append
 from dspex_protocol import invalid_argument
 
 from . import steps
+from .chronicle import Chronicle
 from .operations import (
     AttachArtifact,
     BeginRun,
@@ -42,6 +43,7 @@ class ExperimentMethods:
 
     def __init__(self, stored: Stored) -> None:
         self._shelf = Shelf(stored.store, new_id=stored.new_id, wall_ms=stored.wall_ms)
+        self._chronicle = Chronicle(stored)
         self._wall_ms = stored.wall_ms
 
     @property
@@ -137,7 +139,7 @@ class ExperimentMethods:
 
     async def _runs(self, call: Call) -> object:
         wish = parameters(ListRuns, call)
-        runs = await self._shelf.runs(check_program(wish.experiment, "experiment"))
+        runs = await self._chronicle.runs(check_program(wish.experiment, "experiment"))
         ordered = steps.sorted_runs(runs, wish.sort, lowest=wish.lowest)
         shown = ordered[wish.offset : wish.offset + wish.limit]
         end = wish.offset + len(shown)
@@ -180,7 +182,7 @@ class ExperimentMethods:
 
     async def _named(self, experiment: str, run: str) -> Run:
         check_program(experiment, "experiment")
-        return (await self._shelf.run(experiment, check_program(run, "run"))).run
+        return await self._chronicle.run(experiment, check_program(run, "run"))
 
 
 def _head_row(head: Head) -> dict[str, object]:

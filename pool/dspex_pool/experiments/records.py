@@ -95,6 +95,9 @@ class Run:
         journals: Names its journals.
         entries: How many entries its points have.
         attached: How many its artifacts have.
+        of: What tells of itself here, `job/<id>` or `evaluation/<id>`; None for none.
+        heard: The number of that job's last event that is told here.
+        pins: Entries of lineage that a job decides when it begins, by name the job's pins.
         created_ms, ended_ms: Wall clock, for people.
     """
 
@@ -110,6 +113,9 @@ class Run:
     artifacts: dict[str, Artifact] = field(default_factory=dict[str, Artifact])
     entries: int = 0
     attached: int = 0
+    of: str | None = None
+    heard: int = 0
+    pins: dict[str, str] = field(default_factory=dict[str, str])
     created_ms: int
     ended_ms: int | None = None
 

@@ -35,6 +35,13 @@ class Found(NamedTuple):
     revision: int
 
 
+class Beginning(NamedTuple):
+    """A run that is not begun yet: its id, and the changes that make it, to be committed together."""
+
+    run: str
+    changes: list[Change]
+
+
 class Shelf:
     """Reads and writes. Every coroutine raises a DSPexError with a `store_…` code when the store fails.
 
@@ -73,32 +80,40 @@ class Shelf:
             known = await self.made(write, "experiment.begin")
             if known is not None:
                 return known
-            head, revision = await self._head(experiment)
-            now_ms = self._wall_ms()
-            if head is None:
-                head = Head(experiment=experiment, begun=0, created_ms=now_ms, updated_ms=now_ms)
-            head = replace(head, begun=head.begun + 1, updated_ms=now_ms)
-            name = run or f"run-{head.begun}"
-            if await self._find(experiment, name) is not None:
-                if run is not None:
-                    raise run_exists(name)
-                name = self._new_id()
-            made, entries = first(
-                Run(
-                    experiment=experiment,
-                    run=name,
-                    number=head.begun,
-                    state="open",
-                    journals=self._new_id(),
-                    note=None,
-                    created_ms=now_ms,
-                )
-            )
-            body = records.write_head(head)
-            put = Put(key=records.head_key(experiment), body=body, expect=revision)
-            if await self._commit([put, *_of_run(made, 0, entries)], write, "experiment.begin", name):
+            name, changes = await self.beginning(experiment, run, first)
+            if await self._commit(changes, write, "experiment.begin", name):
                 return name
         raise contended(experiment)
+
+    async def beginning(self, experiment: str, run: str | None, first: Changing) -> Beginning:
+        """What begins a run, for who commits it with changes of its own; again where that is a conflict.
+
+        Raises:
+            DSPexError: as `begin`.
+        """
+        head, revision = await self._head(experiment)
+        now_ms = self._wall_ms()
+        if head is None:
+            head = Head(experiment=experiment, begun=0, created_ms=now_ms, updated_ms=now_ms)
+        head = replace(head, begun=head.begun + 1, updated_ms=now_ms)
+        name = run or f"run-{head.begun}"
+        if await self._find(experiment, name) is not None:
+            if run is not None:
+                raise run_exists(name)
+            name = self._new_id()
+        made, entries = first(
+            Run(
+                experiment=experiment,
+                run=name,
+                number=head.begun,
+                state="open",
+                journals=self._new_id(),
+                note=None,
+                created_ms=now_ms,
+            )
+        )
+        put = Put(key=records.head_key(experiment), body=records.write_head(head), expect=revision)
+        return Beginning(name, [put, *_of_run(made, 0, entries)])
 
     async def change(
         self, experiment: str, run: str, change: Changing, write: Write | None, operation: str

@@ -64,17 +64,23 @@ def with_points(run: Run, points: Sequence[Point], now_ms: int) -> tuple[Run, Ap
     Raises:
         CallerError: `invalid_argument` for a value that is no number, and for too many metrics.
     """
-    if not points:
-        return run, None
-    metrics, rows = dict(run.metrics), list[list[object]]()
     for at, point in enumerate(points):
         if not math.isfinite(point.value):
             raise invalid_argument(f"points[{at}].value", "a finite number", point.value)
-        before = metrics.get(point.name)
-        metrics[point.name] = after = _grown(before, point)
-        rows.append([point.name, after.step, point.value, now_ms])
-    if len(metrics) > MAX_NAMES:
-        raise invalid_argument("points", f"at most {MAX_NAMES} metrics of a run", f"{len(metrics)} of them")
+    names = run.metrics.keys() | {point.name for point in points}
+    if len(names) > MAX_NAMES:
+        raise invalid_argument("points", f"at most {MAX_NAMES} metrics of a run", f"{len(names)} of them")
+    return with_timed_points(run, [(point, now_ms) for point in points])
+
+
+def with_timed_points(run: Run, points: Sequence[tuple[Point, int]]) -> tuple[Run, Append | None]:
+    """The same with sound values, each with when it was said."""
+    if not points:
+        return run, None
+    metrics, rows = dict(run.metrics), list[list[object]]()
+    for point, at_ms in points:
+        metrics[point.name] = after = _grown(metrics.get(point.name), point)
+        rows.append([point.name, after.step, point.value, at_ms])
     entry = Append(journal=run.points_journal, body=encode_value(rows), after=run.entries)
     return replace(run, metrics=metrics, entries=run.entries + 1), entry
 

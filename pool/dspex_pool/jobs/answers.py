@@ -58,6 +58,8 @@ def describe(
         "progress": dict(job.progress if progress is None or job.is_ended else progress),
         "best_score": job.best_score,
         "saved": job.saved,
+        "experiment": job.experiment,
+        "run": job.run,
         "replay": job.replay,
         "cancelling": is_cancelling and not job.is_ended,
         "error": None if job.error is None else _error_row(decode_failure(job.error)),

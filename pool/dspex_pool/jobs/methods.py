@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
+from dspex_pool.experiments.chronicle import Chronicle
+from dspex_pool.experiments.requests import Told, told_of_job
 from dspex_pool.handling import Handling
 from dspex_pool.library.heavy import worked_out
+from dspex_pool.library.names import check_program
 from dspex_pool.library.writes import in_order
 from dspex_pool.ports import Stored
 from dspex_pool.program_methods import AskWorker, Encoded, Handler, parameters
@@ -35,7 +38,7 @@ from .shelf import Shelf, Wish
 if TYPE_CHECKING:
     from dspex_pool.calls import Call
 
-OWN: Final = ("kind", "key", "budget", "deadline_s", "note")
+OWN: Final = ("kind", "key", "budget", "deadline_s", "note", "experiment")
 """Entries of a submission that are for the supervisor; the request is for a worker."""
 
 
@@ -61,6 +64,7 @@ class JobMethods:
         news: News,
     ) -> None:
         self._apart = stored.tasks.apart
+        self._chronicle = Chronicle(stored)
         self._handling = handling
         self._ask = ask
         self._shelf = shelf
@@ -87,7 +91,7 @@ class JobMethods:
         terms, request = _cut(call.payload)
         checked = join_map({"kind": encode_value(terms.kind), "request": request})
         await self._ask(call, "job.check", checked)
-        digest = await worked_out(self._apart, len(request), lambda: _digest(terms, request))
+        digest, told = await worked_out(self._apart, len(request), lambda: _looked_at(terms, request))
         write_id = call.meta.get("write_id")
         wish = Wish(
             kind=terms.kind,
@@ -98,11 +102,13 @@ class JobMethods:
             deadline_s=terms.deadline_s,
             note=terms.note,
             tenant=call.tenant.name,
+            experiment=terms.experiment,
+            told=told,
         )
         call.begin_effects()
         job, created = await self._shelf.submit(wish)
         self._news.submitted()
-        return {"job": job, "created": created}
+        return {"job": job.job, "created": created, "experiment": job.experiment, "run": job.run}
 
     async def _get(self, call: Call) -> object:
         wish = parameters(GetJob, call)
@@ -176,6 +182,7 @@ class JobMethods:
     async def _delete(self, call: Call) -> object:
         job = parameters(NamedJob, call).job
         call.begin_effects()
+        await self._chronicle.close_job((await self._shelf.get(job)).job)
         await self._shelf.delete(job)
         return None
 
@@ -194,13 +201,19 @@ def _cut(payload: bytes) -> tuple[Terms, bytes]:
     given = cut_map(payload)
     request = given.pop("request", None)
     terms = read(Terms, {key: decode_value(piece) for key, piece in given.items()})
+    if terms.experiment is not None:
+        check_program(terms.experiment, "experiment")
     if request is None:
         raise invalid_argument("request", "what the job needs; nil for nothing", None)
     return terms, request
 
 
-def _digest(terms: Terms, request: bytes) -> bytes:
-    """Of what makes two submissions under one key the same."""
+def _looked_at(terms: Terms, request: bytes) -> tuple[bytes, Told | None]:
+    """A digest of what makes two submissions under one key the same, and what a run says of them."""
     budget = None if terms.budget is None else asdict(terms.budget)
-    same = [terms.kind, budget, terms.deadline_s, in_order(decode_value(request))]
-    return hashlib.sha256(encode_value(same)).digest()
+    asked = decode_value(request)
+    same = [terms.kind, budget, terms.deadline_s, in_order(asked)]
+    if terms.experiment is None:
+        return hashlib.sha256(encode_value(same)).digest(), None
+    told = told_of_job(terms.kind, asked, {"budget": budget, "deadline_s": terms.deadline_s})
+    return hashlib.sha256(encode_value([*same, terms.experiment])).digest(), told

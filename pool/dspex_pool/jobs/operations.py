@@ -11,6 +11,10 @@ from dspex_protocol.records import Doc, Length, Range
 JobId = Annotated[str, Length(1, 128), Doc("id of a job")]
 Kind = Annotated[str, Length(1, 64), Doc("what is to be done: optimize, …; system.describe lists them")]
 
+Experiment = Annotated[
+    str, Length(1, 128), Doc("id of an experiment, in which there is a run that tells of it")
+]
+
 MAX_DEADLINE_S: Final = 31_536_000.0
 
 
@@ -43,6 +47,7 @@ class SubmitJob:
         | None
     ) = None
     note: Note | None = None
+    experiment: Experiment | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,7 @@ class Terms:
     budget: Budget | None = None
     deadline_s: Annotated[float, Range(0.001, MAX_DEADLINE_S)] | None = None
     note: Note | None = None
+    experiment: Experiment | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

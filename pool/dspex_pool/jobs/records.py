@@ -97,6 +97,7 @@ class Job:
         pins: Which version of a program or dataset it works on, where it named none.
         progress: The latest figures, as they were when they were last written.
         saved: The program that it has made, and its version.
+        experiment, run: Where a run tells of it; None for nowhere.
         replay: How the answers of the last attempt came: answered, live, diverged.
         error: Why it failed, encoded.
         created_ms, started_ms, ended_ms: Wall clock, for people.
@@ -123,6 +124,8 @@ class Job:
     pins: dict[str, int] = field(default_factory=dict[str, int])
     progress: dict[str, object] = field(default_factory=dict[str, object])
     saved: dict[str, object] | None = None
+    experiment: str | None = None
+    run: str | None = None
     replay: dict[str, int] | None = None
     error: bytes | None = None
     created_ms: int

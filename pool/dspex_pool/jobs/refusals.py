@@ -14,7 +14,7 @@ def key_reused(key: str, job: str) -> DSPexError:
     """Another request was submitted under that key."""
     return error(
         "job_key_reused",
-        f"the key {key!r} was used for job {job} with another kind, request, budget or deadline",
+        f"the key {key!r} was used for job {job} with another kind, request, budget, deadline or experiment",
         details={"key": key, "job": job},
     )
 

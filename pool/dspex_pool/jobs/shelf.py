@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, cast
 
+from dspex_pool.experiments.job_runs import beginning_of
+from dspex_pool.experiments.requests import Told
+from dspex_pool.experiments.shelf import Shelf as Experiments
 from dspex_pool.library.failures import told
 from dspex_pool.library.scanning import Scanned, scan_page
 from dspex_pool.store import Change, Conflict, Entry, Put, Record, Store
@@ -15,7 +18,8 @@ from . import records, refusals, steps
 from .answers import Best
 from .records import Job, State
 
-TRIES: Final = 5
+TRIES: Final = 20
+"""Under one key, and into one experiment: each begins a run of it."""
 WISH_TTL_S: Final = 604_800.0
 """A wish for a job that ended in the same moment is of no use to anybody; in a week the store forgets it."""
 
@@ -29,7 +33,8 @@ class Wish:
         request: What that needs, encoded.
         key: Under which there is one job only; None for none.
         digest: Of all that makes it the same as another one under its key.
-        budget, deadline_s, note, tenant: As in `records.Job`.
+        budget, deadline_s, note, tenant, experiment: As in `records.Job`.
+        told: What its run says of the request; None where there is to be no run.
     """
 
     kind: str
@@ -40,6 +45,8 @@ class Wish:
     deadline_s: float | None
     note: str | None
     tenant: str
+    experiment: str | None = None
+    told: Told | None = None
 
 
 class Found(NamedTuple):
@@ -63,12 +70,13 @@ class Shelf:
         self._store = store
         self._wall_ms = wall_ms
         self._new_id = new_id
+        self._experiments = Experiments(store, new_id=new_id, wall_ms=wall_ms)
 
-    async def submit(self, wish: Wish) -> tuple[str, bool]:
+    async def submit(self, wish: Wish) -> tuple[Job, bool]:
         """Make a job, or find the one of that key.
 
         Returns:
-            Its id, and whether it was made now.
+            It, and whether it was made now.
 
         Raises:
             DSPexError: `job_key_reused`.
@@ -76,16 +84,26 @@ class Shelf:
         for _ in range(TRIES):
             known = await self._job_of_key(wish)
             if known is not None:
-                return known, False
+                return (await self.get(known)).job, False
             job = self._made_of(wish)
-            changes = self._changes_for(job, wish)
+            job, run = await self._with_run(job, wish)
+            changes = self._changes_for(job, wish) + run
             try:
                 with told:
                     await self._store.commit(changes)
             except Conflict:
-                continue  # another one was submitted under that key
-            return job.job, True
-        raise error("overloaded", "too many submit jobs under that key", retry_after_ms=100)
+                continue  # another one was submitted under that key, or has begun a run
+            return job, True
+        raise error(
+            "overloaded", "too many submit jobs under that key, or into that experiment", retry_after_ms=100
+        )
+
+    async def _with_run(self, job: Job, wish: Wish) -> tuple[Job, list[Change]]:
+        """The job with the run that tells of it, which begins with it or not at all."""
+        if wish.experiment is None or wish.told is None:
+            return job, []
+        begun = await self._experiments.beginning(wish.experiment, None, beginning_of(job, wish.told))
+        return replace(job, experiment=wish.experiment, run=begun.run), begun.changes
 
     async def _job_of_key(self, wish: Wish) -> str | None:
         if wish.key is None:

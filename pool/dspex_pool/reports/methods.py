@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from dspex_pool.evaluation.answers import evaluation_answer
 from dspex_pool.evaluation.operations import CompareEvaluations, FindFailures
+from dspex_pool.experiments.chronicle import Chronicle
 from dspex_pool.experiments.shelf import Shelf
 from dspex_pool.experiments.steps import sorted_runs
 from dspex_pool.jobs.answers import describe
@@ -56,6 +57,7 @@ class ReportMethods:
         self._evaluations = evaluations
         self._jobs = jobs
         self._experiments = experiments
+        self._chronicle = Chronicle(stored)
         self._deliveries = deliveries
 
     @property
@@ -129,7 +131,7 @@ class ReportMethods:
         return JobSource(OfJob(job=record), self._jobs, job, found.events)
 
     async def _of_experiment(self, experiment: str) -> Source:
-        runs = await self._experiments.runs(check_program(experiment, "experiment"))
+        runs = await self._chronicle.runs(check_program(experiment, "experiment"))
         subject = OfExperiment(experiment={"experiment": experiment, "total": len(runs)})
         return ExperimentSource(subject, self._experiments, sorted_runs(runs, None, lowest=False))
 

@@ -1,0 +1,127 @@
+"""Evaluations that tell of themselves in an experiment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.pool.evaluation.rooms import RUN, answer, given, row, run, under_way
+from tests.support.fakes import Client, Room
+
+from dspex_protocol import decode_failure
+
+
+@pytest.fixture
+def room() -> Room:
+    return Room(workers=1, calls_per_worker=8)
+
+
+@pytest.fixture
+def client(room: Room) -> Client:
+    return room.add_client()
+
+
+def runs(client: Client) -> list[dict[str, Any]]:
+    fields: Any = client.outcome(client.call("experiment.runs", {"experiment": "x"})).fields
+    return fields["runs"]  # type: ignore[no-any-return]
+
+
+def test_an_evaluation_is_a_run(room: Room, client: Client) -> None:
+    """Open while it runs, and at its end with the means and what it has cost."""
+    call = run(room, client, given(3, experiment="x", note="why", lm="small", failure_score=0.5))
+    (one,) = runs(client)
+    assert ("open", "why", {}) == (one["state"], one["note"], one["metrics"])
+    assert {
+        "spec.module": "Predict",
+        "spec.signature": "q -> a",
+        "metrics.right.metric": "exact_match",
+        "metrics.right.options.field": "a",
+        "failure_score": 0.5,
+        "lm": "small",
+        "rows": 3,
+    } == one["params"]
+    for index, score in enumerate((1.0, 0.0, None)):
+        answer(room, index, row(score), lm_calls=2, tokens_in=5, cost_usd=0.25)
+    fields: Any = client.outcome(call).fields
+    assert ("x", "run-1") == (fields["experiment"], fields["run"])
+    (one,) = runs(client)
+    assert ("done", fields["ended"]) == (one["state"], one["ended"])
+    assert {"evaluation": "e", "checksum": fields["checksum"]} == one["lineage"]
+    last = {name: metric["last"] for name, metric in one["metrics"].items()}
+    assert {
+        "right": 0.5,
+        "lm_calls": 6.0,
+        "tokens_in": 15.0,
+        "tokens_out": 0.0,
+        "cost_usd": 0.75,
+        "failed_rows": 0.0,
+    } == last
+    assert [one] == runs(client)
+
+
+def test_one_that_goes_on_stays_one_run(room: Room, client: Client) -> None:
+    """However often it was cut off, with the experiment named again or not."""
+    first = run(room, client, given(2, experiment="x"))
+    answer(room, 0)
+    client.cancel(first)
+    second = run(room, client, given(2))
+    client.cancel(second)
+    run(room, client, given(2, experiment="x"))
+    answer(room, 1)
+    (one,) = runs(client)
+    assert ("done", 1) == (one["state"], one["metrics"]["right"]["points"])
+    again: Any = client.outcome(client.call(RUN, given(2, experiment="x"))).fields
+    assert ("done", "run-1") == (again["state"], again["run"])
+
+
+def test_one_that_was_stopped_goes_on_in_another_run(room: Room, client: Client) -> None:
+    """What has ended stays as it was."""
+    call = run(room, client, given(3, experiment="x", max_errors=1, parallelism=1))
+    worker, call_id = under_way(room)[0]
+    worker.fail(call_id)
+    assert "stopped" == client.outcome(call).fields["state"]
+    run(room, client, given(3, experiment="x"))
+    for index in (1, 2):
+        answer(room, index)
+    later, first = runs(client)
+    assert ("failed", "stopped: 1 rows failed") == (first["state"], first["note"])
+    assert ("done", "run-1") == (later["state"], later["lineage"]["went_on_from"])
+
+
+@pytest.mark.parametrize(
+    ("begun", "experiment"), [({"experiment": "x"}, "other"), ({}, "x"), ({}, ""), ({}, "a\x00"), ({}, 7)]
+)
+def test_another_experiment_is_refused(
+    room: Room, client: Client, begun: dict[str, object], experiment: object
+) -> None:
+    """An evaluation tells of itself in one, from its beginning."""
+    client.cancel(run(room, client, given(1, **begun)))
+    failure = decode_failure(client.outcome(client.call(RUN, given(1, experiment=experiment))).payload)
+    assert ("invalid_argument", "experiment") == (failure.code, failure.details["field"])
+
+
+@pytest.mark.parametrize(
+    ("is_done", "told"), [(True, ("done", None)), (False, ("failed", "its evaluation is gone"))]
+)
+def test_one_that_is_deleted_has_told_what_it_had_to(
+    room: Room, client: Client, is_done: bool, told: tuple[str, str | None]
+) -> None:
+    """And one that had not ended never will."""
+    call = run(room, client, given(1, experiment="x"))
+    if is_done:
+        answer(room, 0)
+    else:
+        client.cancel(call)
+    client.outcome(client.call("evaluation.delete", {"evaluation": "e"}))
+    (one,) = runs(client)
+    assert told == (one["state"], one["note"])
+
+
+def test_its_experiment_may_be_deleted(room: Room, client: Client) -> None:
+    """It runs on, and tells nobody."""
+    call = run(room, client, given(1, experiment="x"))
+    client.outcome(client.call("experiment.delete", {"experiment": "x"}))
+    answer(room, 0)
+    assert ("done", "run-1") == tuple(client.outcome(call).fields[key] for key in ("state", "run"))
+    client.outcome(client.call("evaluation.delete", {"evaluation": "e"}))
+    assert "unknown_experiment" == client.outcome(client.call("experiment.runs", {"experiment": "x"})).code
