@@ -22,6 +22,7 @@ defmodule DSPex.Evaluation do
   * `usage`, `metric_usage`: what all of it has cost, and what of that the metrics have
   * `latency_ms`: `"p50"`, `"p90"`, `"p99"`, `"max"` of the program, without metrics; nil before the end
   * `metrics`, `failure_score`, `lm`, `note`: as they were asked for
+  * `run`: the `DSPex.Experiments.Run` that tells of it, where it was begun with `experiment:`
   * `checksum`, `confidence`, `created`, `ended`
 
   ## Going on
@@ -34,10 +35,11 @@ defmodule DSPex.Evaluation do
 
   alias DSPex.{Call, Dataset, Error, Name, Options, Page, Program, Stored}
   alias DSPex.Evaluation.{Comparison, Failures, Figures, Request, Row}
+  alias DSPex.Experiments.Run
 
   @enforce_keys [:id]
   defstruct [:id, :program, :spec, :dataset, :checksum, :state, :confidence, :latency_ms] ++
-              [:lm, :note, :created, :ended] ++
+              [:lm, :note, :run, :created, :ended] ++
               [metrics: %{}, failure_score: 0.0, rows: 0, done: 0, failed: 0] ++
               [scores: %{}, usage: %{}, metric_usage: %{}]
 
@@ -60,6 +62,7 @@ defmodule DSPex.Evaluation do
           latency_ms: %{optional(String.t()) => float()} | nil,
           lm: String.t() | nil,
           note: String.t() | nil,
+          run: Run.t() | nil,
           created: DateTime.t() | nil,
           ended: DateTime.t() | nil
         }
@@ -88,6 +91,8 @@ defmodule DSPex.Evaluation do
     one metric for one row
   * `trace:`, `requests:` `true`: rows have the steps of their predictions, their requests to language models
   * `inputs:` where rows are given: names of the fields that the program may see; by default all that it takes
+  * `experiment:` the id of an experiment, in which a run tells of the evaluation: what was asked for, on
+    what, the means of the metrics and what it has cost
   * `note:`; and what `DSPex.predict/4` takes: `lm:`, `config:`, `adapter:`, `timeout:` of the whole, …
   """
   @spec run(DSPex.t(), DSPex.program(), rows(), keyword()) :: DSPex.result(t())
@@ -315,6 +320,7 @@ defmodule DSPex.Evaluation do
       latency_ms: told["latency_ms"],
       lm: told["lm"],
       note: told["note"],
+      run: Run.named(told),
       created: told["created"],
       ended: told["ended"]
     }

@@ -35,7 +35,7 @@ defmodule DSPex.Finetuning do
     outputs as the answer; without one, rows are conversations: maps with `messages` of `role` and `content`
   * `epochs:`, `batch_size:`, `learning_rate_multiplier:`, `suffix:`, `seed:` as the provider has them;
     `options:` further parameters of its job, a map
-  * those of `DSPex.Jobs.submit/4`, such as `key:` and `deadline:`
+  * those of `DSPex.Jobs.submit/4`, such as `key:`, `deadline:` and `experiment:`
   """
   @spec start(DSPex.t(), String.t() | atom(), Dataset.t() | String.t(), keyword()) :: DSPex.result(Job.t())
   def start(dspex, lm, dataset, options \\ []) do

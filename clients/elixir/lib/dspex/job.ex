@@ -16,12 +16,14 @@ defmodule DSPex.Job do
   * `cancelling?`: somebody wants it to end, and it has not yet
   * `created?`: from `DSPex.Jobs.submit/4` only: false where the key had this job already
   * `key`, `budget`, `deadline_s`, `note`, `tenant`: as it was submitted
+  * `run`: the `DSPex.Experiments.Run` that tells of it, where it was submitted with `experiment:`
   * `answers`: how many are in its journal; `created`, `started`, `ended`
 
-  What `DSPex.Jobs.submit/4` returns has `id`, `kind` and `created?` alone.
+  What `DSPex.Jobs.submit/4` returns has `id`, `kind`, `run` and `created?` alone.
   """
 
   alias DSPex.{Error, Name, Program}
+  alias DSPex.Experiments.Run
 
   @states %{
     "queued" => :queued,
@@ -34,7 +36,7 @@ defmodule DSPex.Job do
 
   @enforce_keys [:id]
   defstruct [:id, :kind, :state, :key, :note, :tenant, :deadline_s, :best_score, :saved, :replay, :error] ++
-              [:created?, :created, :started, :ended] ++
+              [:run, :created?, :created, :started, :ended] ++
               [
                 attempt: 0,
                 resumes: 0,
@@ -65,6 +67,7 @@ defmodule DSPex.Job do
           progress: map(),
           best_score: float() | nil,
           saved: Program.t() | nil,
+          run: Run.t() | nil,
           replay: %{optional(String.t()) => non_neg_integer()} | nil,
           cancelling?: boolean(),
           error: Error.t() | nil,
@@ -114,6 +117,7 @@ defmodule DSPex.Job do
       progress: row["progress"] || %{},
       best_score: row["best_score"],
       saved: row["saved"] && Program.from_wire(row["saved"]),
+      run: Run.named(row),
       replay: row["replay"],
       cancelling?: row["cancelling"] == true,
       error: row["error"] && Error.from_wire(row["error"]),

@@ -21,6 +21,7 @@ defmodule DSPex.Jobs do
   """
 
   alias DSPex.{Error, Job, Name, Options, Page, Program, Stored}
+  alias DSPex.Experiments.Run
   alias DSPex.Jobs.{Event, Following}
 
   @typedoc "A job or its id."
@@ -34,7 +35,7 @@ defmodule DSPex.Jobs do
 
   # Tries in a row that may fail before it is given up to follow: some four minutes.
   @patience 120
-  @submitting [:budget, :deadline, :key, :note, :write_id]
+  @submitting [:budget, :deadline, :experiment, :key, :note, :write_id]
 
   @doc """
   Has a job done: now, or when there is room for it.
@@ -44,8 +45,10 @@ defmodule DSPex.Jobs do
   * `budget:` limits over all attempts: `[lm_calls: 500, tokens: 1_000_000, usd: 5.0]`, any of them
   * `deadline:` milliseconds after which it fails
   * `note:` why, for people
+  * `experiment:` the id of an experiment, in which a run tells of the job: its options as parameters, what
+    it works on and makes as lineage, its scores over time and what it has cost, and how it ended
 
-  What comes back has the job's `id`, and says by `created?` whether it was made now.
+  What comes back has the job's `id` and its `run`, and says by `created?` whether it was made now.
   """
   @spec submit(DSPex.t(), String.t() | atom(), map() | keyword(), keyword()) :: DSPex.result(Job.t())
   def submit(dspex, kind, request, options \\ []) do
@@ -53,14 +56,14 @@ defmodule DSPex.Jobs do
          {:ok, budget} <- budget(options[:budget]) do
       payload =
         options
-        |> Stored.payload([:key, :note])
+        |> Stored.payload([:experiment, :key, :note])
         |> Map.merge(budget)
         |> Map.merge(deadline(options[:deadline]))
         |> Map.merge(%{"kind" => to_string(kind), "request" => Options.plain(request)})
 
       dspex
       |> Stored.write("job.submit", payload, %{}, options)
-      |> Stored.read(&%Job{id: &1["job"], kind: to_string(kind), created?: &1["created"]})
+      |> Stored.read(&%Job{id: &1["job"], kind: to_string(kind), created?: &1["created"], run: Run.named(&1)})
     end
   end
 

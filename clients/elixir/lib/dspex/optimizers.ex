@@ -36,7 +36,7 @@ defmodule DSPex.Optimizers do
   * `:seed`: of the optimizer; by default DSPy's own
   * `:num_threads`: rows at once, 1 to 64; 8 by default
   * `:save_as`: an id, or `[program: id, tags: […], note: "…"]`
-  * `:budget`, `:deadline`, `:key`, `:note`, `:write_id`: of the job, as of `DSPex.Jobs.submit/4`
+  * `:budget`, `:deadline`, `:experiment`, `:key`, `:note`, `:write_id`: of the job, as of `DSPex.Jobs.submit/4`
   * `:on_event` (of `optimize/4`): a function that is called, in the calling process, with what
     `DSPex.Jobs.follow/3` gives: `{:event, event}`, such as one of the type `"trial"`, and `{:progress, figures}`
   * `:timeout`: of `start/4` and `result/3` that of a call; of `optimize/4` that of all of it, by default
@@ -50,7 +50,7 @@ defmodule DSPex.Optimizers do
   alias DSPex.Optimizers.Optimized
 
   @own [:lm, :metric, :num_threads, :save_as, :seed, :teacher, :teacher_lm, :trainset, :valset]
-  @job [:budget, :deadline, :key, :note, :write_id]
+  @job [:budget, :deadline, :experiment, :key, :note, :write_id]
 
   @typedoc "What is optimized: a stored program, a spec, or a list of them."
   @type program :: Program.t() | String.t() | Spec.source() | [Program.t() | String.t() | Spec.source()]

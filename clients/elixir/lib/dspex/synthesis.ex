@@ -38,7 +38,7 @@ defmodule DSPex.Synthesis do
   `examples:` a `DSPex.Dataset` or an id, rows that show what is wanted; `shown:` how many known rows a
   request shows; `rows_per_request:`, `parallelism:`, `max_requests:`; `unique_by:` fields that no two rows
   have in common, by default all inputs; `near:` from 0.5 to 1, rows so alike count as the same; `lm:`,
-  `temperature:`, `seed:`; and those of `DSPex.Jobs.submit/4`, of which `note:` is the dataset's too.
+  `temperature:`, `seed:`; and those of `DSPex.Jobs.submit/4`, such as `experiment:`, of which `note:` is the dataset's too.
   """
   @spec start(DSPex.t(), Dataset.t() | String.t(), Signature.source(), pos_integer(), keyword()) ::
           DSPex.result(Job.t())

@@ -30,7 +30,9 @@ defmodule DSPex.EvaluationTest do
     "failed" => 1,
     "scores" => %{"right" => @figures},
     "usage" => %{"lm_calls" => 3},
-    "latency_ms" => %{"p50" => 1.5}
+    "latency_ms" => %{"p50" => 1.5},
+    "experiment" => "x",
+    "run" => "run-2"
   }
   @row %{
     "index" => 1,
@@ -68,6 +70,7 @@ defmodule DSPex.EvaluationTest do
       trace: true,
       requests: true,
       note: "n",
+      experiment: "x",
       lm: "fast",
       lane: :interactive
     ]
@@ -95,9 +98,11 @@ defmodule DSPex.EvaluationTest do
              "trace" => true,
              "requests" => true,
              "note" => "n",
+             "experiment" => "x",
              "lm" => "fast"
            }
 
+    assert made.run == DSPex.Experiments.Run.new("x", "run-2")
     assert {made.id, made.state, made.rows, made.done, made.failed} == {"e", :stopped, 4, 2, 1}
     assert {made.program, made.dataset} == {%Program{id: "qa", version: 3}, on}
     assert %Figures{mean: 0.5, mean_scored: 0.75, passed: 1, high: nil} = made.scores["right"]

@@ -6,6 +6,7 @@ defmodule DSPex.JobsTest do
   import DSPex.Instances
 
   alias DSPex.{Error, Job, Jobs, Page, Program, Test}
+  alias DSPex.Experiments.Run
   alias DSPex.Jobs.Event
 
   doctest Job
@@ -25,15 +26,18 @@ defmodule DSPex.JobsTest do
   }
 
   test "a job is submitted as it was asked for", %{test: name} do
-    answering(name, %{"job" => "job-1", "created" => true})
+    answering(name, %{"job" => "job-1", "created" => true, "experiment" => "e", "run" => "run-7"})
 
-    assert {:ok, %Job{id: "job-1", kind: "optimize", created?: true, state: nil}} =
+    assert {:ok, %Job{id: "job-1", kind: "optimize", created?: true, state: nil, run: run}} =
              Jobs.submit(name, :optimize, [program: "qa", optimizer: [optimizer: "MIPROv2"]],
                key: "k",
                budget: [usd: 5, lm_calls: 10],
                deadline: 1_500,
+               experiment: "e",
                note: "why"
              )
+
+    assert run == Run.new("e", "run-7")
 
     assert {"job.submit", %{}, payload} = asked()
 
@@ -43,6 +47,7 @@ defmodule DSPex.JobsTest do
              "key" => "k",
              "budget" => %{"usd" => 5, "lm_calls" => 10},
              "deadline_s" => 1.5,
+             "experiment" => "e",
              "note" => "why"
            }
 
@@ -55,6 +60,7 @@ defmodule DSPex.JobsTest do
     assert mistake(Jobs.submit(name, "k", %{}, budget: [euros: 5])) == "budget"
     assert mistake(Jobs.submit(name, "k", %{}, deadline: 0)) == "deadline"
     assert mistake(Jobs.submit(name, "k", %{}, key: "")) == "key"
+    assert mistake(Jobs.submit(name, "k", %{}, experiment: "")) == "experiment"
     assert mistake(Jobs.get(name, "")) == "job"
     assert mistake(Jobs.get(name, %{id: "job-1"})) == "job"
     assert mistake(Jobs.await(name, "job-1", after: -1)) == "after"

@@ -13,9 +13,11 @@ defmodule DSPex.MadeByJobsTest do
   test "a fine-tune is a job over the rows of a dataset", %{test: name} do
     answering(name, @begun)
     dataset = Dataset.new("doubles", version: 3)
-    options = [signature: "number: int -> double: int", epochs: 2, suffix: :d, key: "k"]
+    options = [signature: "number: int -> double: int", epochs: 2, suffix: :d, key: "k", experiment: "e"]
     assert {:ok, %Job{id: "j1"}} = Finetuning.start(name, :small, dataset, options)
-    assert {"job.submit", %{}, %{"kind" => "finetune", "key" => "k", "request" => request}} = asked()
+
+    assert {"job.submit", %{},
+            %{"kind" => "finetune", "key" => "k", "experiment" => "e", "request" => request}} = asked()
 
     assert request == %{
              "lm" => "small",
@@ -36,11 +38,14 @@ defmodule DSPex.MadeByJobsTest do
       near: 0.9,
       unique_by: [:text],
       lm: :large,
+      experiment: "e",
       note: "n"
     ]
 
     assert {:ok, %Job{}} = Synthesis.start(name, "reviews", "text -> stars: int", 200, options)
-    assert {"job.submit", %{}, %{"kind" => "synthesize", "note" => "n", "request" => request}} = asked()
+
+    assert {"job.submit", %{},
+            %{"kind" => "synthesize", "note" => "n", "experiment" => "e", "request" => request}} = asked()
 
     assert request == %{
              "dataset" => "reviews",

@@ -42,6 +42,31 @@ defmodule DSPex.StoredExperimentsTest do
     assert Enum.sort(values) == Enum.map(1..20, &(&1 * 1.0))
   end
 
+  test "an evaluation and a job tell of themselves", %{dspex: dspex} do
+    rows = for n <- 1..3, do: %{question: "q#{n}", answer: "q#{n}"}
+    data = DSPex.Datasets.put!(dspex, "told", rows, inputs: [:question])
+    metrics = [right: DSPex.Metric.exact_match("answer")]
+
+    made =
+      DSPex.Evaluation.run!(dspex, {"Predict", "question -> answer"}, data,
+        metrics: metrics,
+        experiment: "told"
+      )
+
+    assert %Run{state: :done, lineage: lineage, metrics: metrics} = Experiments.get!(dspex, made.run)
+    assert %{"dataset" => "told", "dataset_version" => 1, "evaluation" => id} = lineage
+    assert {id, metrics["right"].last, metrics["lm_calls"].last} == {made.id, made.scores["right"].mean, 3.0}
+
+    options = [experiment: "told", note: "a try", seed: 3]
+    job = DSPex.Synthesis.start!(dspex, "written", "text -> stars: int", 4, options)
+    assert {:error, %Error{type: :prediction_failed}} = DSPex.Synthesis.await(dspex, job)
+    assert DSPex.Jobs.get!(dspex, job).run == job.run
+    told = Experiments.get!(dspex, job.run)
+    assert %Run{state: :failed, note: "a try\nprediction_failed: " <> _} = told
+    assert %{"kind" => "synthesize", "seed" => 3} = told.params
+    assert for(run <- Experiments.runs!(dspex, "told").entries, do: run.id) == [job.run.id, made.run.id]
+  end
+
   test "runs are compared, and deleted", %{dspex: dspex} do
     for {name, value} <- [a: 0.5, b: 0.75, c: 0.25] do
       run = Experiments.begin!(dspex, "best", run: Atom.to_string(name))

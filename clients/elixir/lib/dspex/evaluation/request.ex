@@ -4,7 +4,18 @@ defmodule DSPex.Evaluation.Request do
 
   alias DSPex.{Call, Dataset, Error, Example, Metric, Options, Stored, Tagged}
 
-  @own [:credit, :evaluation, :failure_score, :inputs, :max_errors, :metric_timeout, :metrics, :note, :on_row] ++
+  @own [
+         :credit,
+         :evaluation,
+         :experiment,
+         :failure_score,
+         :inputs,
+         :max_errors,
+         :metric_timeout,
+         :metrics,
+         :note,
+         :on_row
+       ] ++
          [:parallelism, :requests, :row_timeout]
   @credit 64
   @expected "a DSPex.Dataset, its id, or a list of rows"
@@ -32,7 +43,7 @@ defmodule DSPex.Evaluation.Request do
           do: {name, value}
 
     options
-    |> Stored.payload([:evaluation, :failure_score, :max_errors, :note, :parallelism, :requests])
+    |> Stored.payload([:evaluation, :experiment, :failure_score, :max_errors, :note, :parallelism, :requests])
     |> Map.merge(deadlines)
   end
 

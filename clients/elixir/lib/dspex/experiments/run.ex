@@ -44,6 +44,12 @@ defmodule DSPex.Experiments.Run do
   def new(experiment, id), do: %__MODULE__{experiment: experiment, id: id}
 
   @doc false
+  # The one that a job or an evaluation names as its own.
+  @spec named(map()) :: t() | nil
+  def named(%{"experiment" => experiment, "run" => id}) when is_binary(id), do: new(experiment, id)
+  def named(_row), do: nil
+
+  @doc false
   @spec from_wire(map()) :: t()
   def from_wire(row) do
     %__MODULE__{

@@ -14,6 +14,7 @@ defmodule DSPex.Options.Stored do
   def rule(:tags, value),
     do: {is_list(value) and Enum.all?(value, &Name.tag?/1), "a list of tags, each #{Name.tag()}"}
 
+  def rule(:experiment, value), do: {Name.id?(value), Name.id()}
   def rule(:note, value), do: {is_binary(value), "a string"}
   def rule(:limit, value), do: {is_integer(value) and value in 1..1_000, "an integer from 1 to 1000"}
 
