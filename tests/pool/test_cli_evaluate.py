@@ -201,6 +201,8 @@ def test_a_summary_has_scores_costs_and_what_went_wrong(capsys: pytest.CaptureFi
             "scores": {"right": figures, "other": nothing},
             "usage": {"lm_calls": 5, "tokens_in": 7, "tokens_out": 8, "cost_usd": 0.0, "unpriced": 2},
             "latency_ms": {"p50": 12.3, "p99": 45.6},
+            "experiment": "demos",
+            "run": "run-3",
         },
         {"clusters": [cluster, *([{**failed, "count": 1, "rows": [0]}] * 6)]},
     )
@@ -209,6 +211,7 @@ def test_a_summary_has_scores_costs_and_what_went_wrong(capsys: pytest.CaptureFi
     assert "right 0.500 0.250 to 0.750 2 4 1" in lines
     assert "other - - - 0 5" in lines
     assert "5 LM calls, 7 tokens in, 8 out, 2 calls of unknown price, 12 ms a row (p99 46 ms)" in lines
+    assert "run-3 of experiment demos" in lines
     assert "3 m.a.b did not pass (mean 0.25) 1, 2, 3" in lines
     assert "1 deadline: after # s 0" in lines
     assert "and 2 more kinds" == lines[-1]
@@ -223,6 +226,7 @@ def test_a_program_is_measured_and_measured_again(files: Path) -> None:
     assert first.stdout.startswith("first: 30 done, 0 failed of 30 rows\n")
     again = evaluate(*words, "--evaluation", "first", "--json", store=files)
     made = json.loads(again.stdout)
+    assert made["run"] is None
     assert ("done", 30, "moods", 1) == tuple(
         made[key] for key in ("state", "done", "dataset", "dataset_version")
     )

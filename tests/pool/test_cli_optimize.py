@@ -55,8 +55,10 @@ def test_words_become_an_optimizer() -> None:
 def test_arguments_become_a_request(data: Path) -> None:
     """Only what was said."""
     words = [SIGNATURE, str(data), "--optimizer", "COPRO", "--metric", "exact_match:field=sound"]
-    request = read_request(new_parser().parse_intermixed_args([*words, "--usd", "5", "--key", "k"]))
-    assert {"key": "k", "budget": {"usd": 5.0}} == request.job
+    request = read_request(
+        new_parser().parse_intermixed_args([*words, "--usd", "5", "--key", "k", "--experiment", "e"])
+    )
+    assert {"key": "k", "experiment": "e", "budget": {"usd": 5.0}} == request.job
     assert ("sounds", SIGNATURE) == (request.document["dataset"], request.document["signature"])
     assert {"metric": "exact_match", "options": {"field": "sound"}} == request.request["metric"]
     assert {"optimizer", "metric"} == request.request.keys()

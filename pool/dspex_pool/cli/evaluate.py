@@ -16,7 +16,7 @@ from dspex_pool.cli.dataset import add_selection, document_of, selection_of
 from dspex_pool.cli.evaluation_progress import Progress
 from dspex_pool.cli.evaluation_words import Program, read_metrics, read_program
 from dspex_pool.cli.exits import BAD_ARGUMENTS, CALL_FAILED, OK, exits_with_code
-from dspex_pool.cli.readable import plain, print_table, report
+from dspex_pool.cli.readable import plain, print_run, print_table, report
 from dspex_pool.client import Client
 from dspex_pool.datasets.operations import FORMATS
 from dspex_pool.evaluation.request import METHOD
@@ -126,7 +126,7 @@ def _payload(given: argparse.Namespace) -> dict[str, object]:
         "metrics": read_metrics(given.metric),
         "failure_score": given.failure_score,
     }
-    for key in ("parallelism", "max_errors", "row_deadline_ms", "note"):
+    for key in ("parallelism", "max_errors", "row_deadline_ms", "note", "experiment"):
         payload[key] = getattr(given, key)
     for key in ("adapter", "on_violation"):
         word = getattr(given, key)
@@ -205,6 +205,7 @@ def print_summary(made: Mapping[str, Any], failures: Mapping[str, Any]) -> None:
     print_table(head, [_score_cells(name, row) for name, row in made["scores"].items()])
     print()
     print(", ".join(_cost_words(made)))
+    print_run(made["experiment"], made["run"])
     clusters = failures["clusters"]
     if clusters:
         print()
@@ -279,6 +280,7 @@ def new_parser() -> argparse.ArgumentParser:
     add("--max-errors", metavar="N", type=int, help="begin no more rows after so many have failed")
     add("--row-deadline-ms", metavar="MS", type=int, help="time of one row")
     add("--trace", action="store_true", help="keep the steps of each prediction")
+    add("--experiment", metavar="ID", help="have a run of that experiment tell of it")
     add("--note", metavar="TEXT", help="why, for people who read it")
     add("--tenant", metavar="NAME", help="on whose behalf")
     add(

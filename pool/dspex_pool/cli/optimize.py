@@ -17,7 +17,7 @@ from dspex_pool.cli.dataset import document_of
 from dspex_pool.cli.evaluation_words import Program, option_value, read_metrics, read_program
 from dspex_pool.cli.exits import BAD_ARGUMENTS, CALL_FAILED, OK, exits_with_code
 from dspex_pool.cli.optimizing_progress import OptimizingProgress
-from dspex_pool.cli.readable import plain, print_table, report
+from dspex_pool.cli.readable import plain, print_run, print_table, report
 from dspex_pool.cli.report import ENDINGS
 from dspex_pool.client import Client
 from dspex_pool.datasets.operations import FORMATS
@@ -118,6 +118,7 @@ def read_request(given: argparse.Namespace) -> Request:
     job = {
         "key": given.key or f"optimize-{secrets.token_hex(4)}",
         "note": given.note,
+        "experiment": given.experiment,
         "budget": budget or None,
     }
     return Request(
@@ -209,6 +210,7 @@ async def perform(client: Client, request: Request) -> int:
         print(json.dumps(to_json({"job": job, **told}), indent=2))
     else:
         print_summary(job, told, progress.trials)
+        print_run(ended["experiment"], ended["run"])
     return OK
 
 
@@ -226,14 +228,16 @@ async def _submitted(client: Client, request: Request) -> str:
         )
         job = str(submitted["job"])
     except DSPexError as failure:
-        job = await _same_but_for_its_budget(client, asked, failure)
+        job = await _same_but_for_its_budget(client, asked, request.job.get("experiment"), failure)
     known: Any = await client.call("job.get", {"job": job})
     if known["state"] in RESUMABLE:
         await client.call("job.resume", {"job": job, "budget": request.job["budget"] or {}})
     return job
 
 
-async def _same_but_for_its_budget(client: Client, asked: Mapping[str, object], failure: DSPexError) -> str:
+async def _same_but_for_its_budget(
+    client: Client, asked: Mapping[str, object], experiment: object, failure: DSPexError
+) -> str:
     """The job under that key, when all that differs is what it may spend.
 
     Raises:
@@ -243,7 +247,7 @@ async def _same_but_for_its_budget(client: Client, asked: Mapping[str, object], 
         raise failure
     job = str(failure.details["job"])
     known: Any = await client.call("job.get", {"job": job, "request": True})
-    if known["kind"] != "optimize" or known["request"] != asked:
+    if (known["kind"], known["request"], known["experiment"]) != ("optimize", asked, experiment):
         raise failure
     return job
 
@@ -349,6 +353,7 @@ def new_parser() -> argparse.ArgumentParser:
     add("--usd", metavar="X", type=float, help="end when so much was spent")
     add("--key", metavar="KEY", help="of the job: one that has begun goes on")
     add("--save", metavar="ID", help="store the program under this id")
+    add("--experiment", metavar="ID", help="have a run of that experiment tell of the job")
     add("--note", metavar="TEXT", help="why, for people who read it")
     add("-o", "--output", metavar="FILE", help="where the program goes, as JSON; - is stdout")
     add("--report", metavar="FILE", help="a report, by its ending: .html, .md, .json, .csv")

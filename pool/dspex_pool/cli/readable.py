@@ -102,3 +102,9 @@ def _error_lines(failure: DSPexError) -> Iterator[str]:
     if failure.retryable:
         after = f" after {failure.retry_after_ms} ms" if failure.retry_after_ms else ""
         yield f"    the same call may succeed later{after}"
+
+
+def print_run(experiment: object, run: object) -> None:
+    """Where what was done tells of itself, if anywhere."""
+    if experiment is not None and run is not None:
+        print(f"{plain(str(run))} of experiment {plain(str(experiment))}")
