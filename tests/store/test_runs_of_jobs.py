@@ -129,6 +129,35 @@ async def test_a_job_that_is_deleted_has_told_all(store: Store) -> None:
         assert ("failed", "cancelled", job) == (run["state"], run["note"], run["lineage"]["job"])
 
 
+async def test_a_job_that_is_resumed_goes_on_in_another_run(store: Store) -> None:
+    """The first one stays as it has ended; the second has what is new."""
+    async with job_server(store) as server:
+        request = {"steps": 4, "tokens": 10}
+        job = await submit(server.client, request, experiment="e", budget={"tokens": 25}, note="why")
+        assert "failed" == (await ended(server.client, job))["state"]
+        resumed: Any = await server.client.call("job.resume", {"job": job, "budget": {"tokens": 100}})
+        assert "run-2" == resumed["run"]
+        assert "done" == (await ended(server.client, job))["state"]
+        second, first = await runs(server.client)
+        assert ("failed", "why", True) == (
+            first["state"],
+            first["note"].split("\n")[0],
+            "budget_spent" in first["note"],
+        )
+        assert ("done", "why", "run-1") == (
+            second["state"],
+            second["note"],
+            second["lineage"]["went_on_from"],
+        )
+        assert first["params"] == second["params"]
+        steps = [await points(server.client, run, "step.asked") for run in ("run-1", "run-2")]
+        assert [(step, float(step)) for step in (1, 2, 3, 4)] == steps[0] + steps[1]
+        assert all(steps)
+        assert (10.0 * len(steps[0]), 40.0) == tuple(
+            run["metrics"]["tokens_in"]["last"] for run in (first, second)
+        )
+
+
 async def test_many_begin_runs_of_one_experiment(store: Store) -> None:
     """Each job has a run of its own."""
     async with job_server(store, job_workers=0) as one, job_server(store, job_workers=0) as two:

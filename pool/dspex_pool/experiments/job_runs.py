@@ -25,9 +25,15 @@ from .shelf import Changing
 ENDS: Final[Mapping[str, str]] = {"done": "done", "failed": "failed", "cancelled": "failed"}
 """By the event that ends a job how its run ends."""
 SPENT: Final = ("lm_calls", "tokens_in", "tokens_out", "cost_usd")
+NEWLY_MADE: Final = ("saved_program", "saved_version")
 MADE: Final = ("dataset", "version", "lm", "model")
 """Entries of a result that say what has been made, where they are plain."""
-_OURS: Final = frozenset(("submitted", "died", "waiting_for_host", "host_is_back", "not_saved", *ENDS))
+_OURS: Final = frozenset(
+    (
+        *("submitted", "resumed", "died", "not_saved", *ENDS),
+        *("waiting_for_host", "host_is_back", "waiting_for_model", "model_is_back"),
+    )
+)
 """Events whose numbers measure nothing."""
 
 
@@ -37,7 +43,7 @@ def of_job(job: str) -> str:
 
 
 def beginning_of(job: Job, told: Told) -> Changing:
-    """What the run of a job begins with; of one that goes on, from its last event on."""
+    """What the run of a job begins with."""
 
     def begin(run: Run) -> tuple[Run, Sequence[Append]]:
         lineage = {**told.lineage, "job": job.job}
@@ -46,6 +52,13 @@ def beginning_of(job: Job, told: Told) -> Changing:
         return replace(begun, of=of, heard=job.events), ()
 
     return begin
+
+
+def going_on_of(job: Job, before: Run) -> Changing:
+    """What the run of a job that was resumed begins with: it tells what is new, and where the rest is."""
+    lineage = {name: value for name, value in before.lineage.items() if name not in NEWLY_MADE}
+    told = Told(before.params, {**lineage, "went_on_from": before.run}, before.pins)
+    return beginning_of(job, told)
 
 
 def follow(run: Run, job: Job, events: Sequence[Entry], result: bytes | None) -> tuple[Run, list[Append]]:

@@ -80,7 +80,7 @@ def with_timed_points(run: Run, points: Sequence[tuple[Point, int]]) -> tuple[Ru
     metrics, rows = dict(run.metrics), list[list[object]]()
     for point, at_ms in points:
         metrics[point.name] = after = _grown(metrics.get(point.name), point)
-        rows.append([point.name, after.step, point.value, at_ms])
+        rows.append([point.name, after.step, float(point.value), at_ms])
     entry = Append(journal=run.points_journal, body=encode_value(rows), after=run.entries)
     return replace(run, metrics=metrics, entries=run.entries + 1), entry
 

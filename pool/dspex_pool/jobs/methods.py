@@ -155,6 +155,8 @@ class JobMethods:
     async def _resume(self, call: Call) -> object:
         wish = parameters(ResumeJob, call)
         call.begin_effects()
+        # While it says what it has cost so far: the run of what is to come is another one.
+        await self._chronicle.close_job((await self._shelf.get(wish.job)).job)
         job = await self._shelf.resume(wish.job, limits_of(wish.budget), wish.deadline_s)
         self._news.submitted()
         self._news.changed(job.job)

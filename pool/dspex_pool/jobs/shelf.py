@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, cast
 
-from dspex_pool.experiments.job_runs import beginning_of
+from dspex_pool.experiments.job_runs import beginning_of, going_on_of
 from dspex_pool.experiments.requests import Told
 from dspex_pool.experiments.shelf import Shelf as Experiments
 from dspex_pool.library.failures import told
 from dspex_pool.library.scanning import Scanned, scan_page
 from dspex_pool.store import Change, Conflict, Entry, Put, Record, Store
-from dspex_protocol import error
+from dspex_protocol import DSPexError, error
 
 from . import records, refusals, steps
 from .answers import Best
@@ -227,16 +227,30 @@ class Shelf:
                 return _open_already(found.job, budget, deadline_s)
             if found.job.state == State.DONE:
                 raise refusals.not_resumable(job, found.job.state)
-            made = steps.resumed(found.job, budget, deadline_s, self._wall_ms())
+            resumed, run = await self._with_another_run(found.job)
+            made = steps.resumed(resumed, budget, deadline_s, self._wall_ms())
             body = records.write_job(made.job)
             put = Put(key=records.key_of(records.JOB, job), body=body, expect=found.revision)
             try:
                 with told:
-                    await self._store.commit([put, *made.changes])
+                    await self._store.commit([put, *made.changes, *run])
             except Conflict:
-                continue  # somebody else did so, or has deleted it
+                continue  # somebody else did so, or has deleted it, or has begun a run
             return made.job
         raise error("overloaded", "too many resume that job", retry_after_ms=100)
+
+    async def _with_another_run(self, job: Job) -> tuple[Job, list[Change]]:
+        """The job with a run that goes on where the one before has ended, as that stays as it was."""
+        if job.experiment is None or job.run is None:
+            return job, []
+        try:
+            before = (await self._experiments.run(job.experiment, job.run)).run
+        except DSPexError as gone:
+            if gone.code != "unknown_experiment":
+                raise
+            return job, []  # who has deleted its run wants none
+        begun = await self._experiments.beginning(job.experiment, None, going_on_of(job, before))
+        return replace(job, run=begun.run), begun.changes
 
     async def delete(self, job: str) -> None:
         """Forget a job that has ended.
