@@ -101,7 +101,7 @@ class Link:
                 self._loop.add_writer(self._write_fd, self._resume)
             except OSError:
                 self._writable = False  # not another try: `_end` itself may be what is writing its last frame
-                self._loop.call_soon(self._read_last_words)
+                self._loop.call_soon(self._end_after_last_words)
                 return
 
     def _resume(self) -> None:
@@ -139,11 +139,15 @@ class Link:
             self.on_bodies(bodies)
         return True
 
-    def _read_last_words(self) -> None:
-        """The peer takes nothing any more. What it had said before counts, whoever notices first."""
-        for _ in range(MAX_LAST_READS):  # one that only stopped listening may go on talking
+    def read_last_words(self) -> None:
+        """The peer is gone, or takes nothing any more: what it had said before counts."""
+        # Bounded: one that only stopped listening may go on talking, and so may a child that it left behind.
+        for _ in range(MAX_LAST_READS):
             if not self.read():
                 break
+
+    def _end_after_last_words(self) -> None:
+        self.read_last_words()
         if not self.closed:
             self._end(None)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from dspex_protocol import CALL, encode, encode_value
 
@@ -27,9 +27,6 @@ from .worker import Worker
 if TYPE_CHECKING:
     from .host import Host
     from .switchboard import Switchboard
-
-MAX_LAST_READS: Final = 64
-"""Reads of what a dead worker had written: several times what its socket holds."""
 
 
 class Slots:
@@ -278,10 +275,7 @@ class Slots:
         self._sweeper.sweep_soon()
 
     def _hear_last(self, worker: Worker) -> None:
-        # Bounded: a child that it left behind may hold the wire and go on writing.
-        for _ in range(MAX_LAST_READS):
-            if not worker.link.read():
-                break
+        worker.link.read_last_words()
         worker.link.close()
         if worker.drain_timer is not None:
             worker.drain_timer.cancel()

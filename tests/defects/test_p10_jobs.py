@@ -117,8 +117,8 @@ async def overdrawn(ledger: Path) -> int:
 
 
 async def test_a_budget_is_of_all_attempts(tmp_path: Path) -> None:
-    """But for the request that was under way."""
-    assert await overdrawn(tmp_path / "ledger") <= 1
+    """What was under way when one of them was killed counts."""
+    assert await overdrawn(tmp_path / "ledger") <= 0
 
 
 async def test_a_budget_that_begins_anew_shows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ async def test_a_budget_that_begins_anew_shows(monkeypatch: pytest.MonkeyPatch, 
         build(self, budget, Cost())
 
     monkeypatch.setattr(Purse, "__init__", forgetful)
-    assert await overdrawn(tmp_path / "ledger") > 1
+    assert await overdrawn(tmp_path / "ledger") > 0
 
 
 async def zombie_writes(ledger: Path) -> bool:

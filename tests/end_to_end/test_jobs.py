@@ -152,15 +152,13 @@ async def test_the_budget_holds_across_deaths(tmp_path: Path) -> None:
             row["error"]["code"],
             row["spent"]["lm_calls"],
         )
-        assert 20 <= lines(ledger) <= 22
+        assert 18 <= lines(ledger) <= 20
         with pytest.raises(DSPexError) as caught:
             await client.call("job.result", {"job": job})
-        assert ("budget_spent", 20.0) == (
-            caught.value.code,
-            cast("Any", caught.value.details["best"])["score"],
-        )
         best = cast("dict[str, Any]", await client.call("job.best", {"job": job}))
-        assert {"score": 20.0, "content": {"spec": {"step": 20}, "state": {}}} == best
+        assert 18 <= best["score"] == row["answers"] <= 20
+        assert {"spec": {"step": best["score"]}, "state": {}} == best["content"]
+        assert ("budget_spent", best) == (caught.value.code, caught.value.details["best"])
 
 
 async def test_a_job_that_kills_its_workers_fails() -> None:

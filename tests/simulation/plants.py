@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from dspex_pool import booting, callbacks, connections, deaths, endings, holdings, scaling, slots, switchboard
+from dspex_pool import booting, callbacks, connections, deaths, endings, holdings, link, scaling, switchboard
 from dspex_pool.calls import Call, Caller
 from dspex_pool.connections import Connection
 from dspex_pool.deaths import AfterDeath
@@ -314,7 +314,7 @@ def work_for_nobody() -> list[Patch]:
 
 def lose_last_words() -> list[Patch]:
     """What a worker wrote before it died is not read."""
-    return [(slots, "MAX_LAST_READS", 0)]
+    return [(link, "MAX_LAST_READS", 0)]
 
 
 def wake_nobody() -> list[Patch]:

@@ -82,8 +82,9 @@ async def _ask(worker: Worker, job: Job, what: Toil, step: int, at: int) -> obje
     key = hashlib.sha256(text.encode()).digest()
 
     async def live() -> Answer:
+        answer = _answer(what, text)  # it is made, whether its answer comes or not
         await asyncio.sleep(what.ms / 1000)
-        return _answer(what, text)
+        return answer
 
     try:
         if not what.in_threads:

@@ -51,6 +51,8 @@ class Answers:
         loop: The worker's event loop, on which `noting` runs.
         on_spent: Is told, on any thread, when a request was refused for its price: the job ends with that,
             whatever becomes of the exception.
+        on_asked: Is told, on the loop and before it is made, of each request that counts against a budget of
+            requests: it counts also when this process dies before the answer.
 
     Attributes:
         forgiven: So many of the first entries are from before the job was resumed: what failed among them is
@@ -67,11 +69,13 @@ class Answers:
         purse: Purse,
         loop: asyncio.AbstractEventLoop,
         on_spent: Callable[[DSPexError], None],
+        on_asked: Callable[[], None] = lambda: None,
     ) -> None:
         self._noting = noting
         self._purse = purse
         self._loop = loop
         self._on_spent = on_spent
+        self._on_asked = on_asked
         self._lock = threading.Lock()
         self._kept: dict[Place, bytes] = {}
         self._failed: set[Place] = set()
@@ -129,6 +133,8 @@ class Answers:
         answer, failure = Answer(value=None), None
         try:
             try:
+                if self._counts(kind):
+                    self._on_asked()
                 answer = await live()
             except DSPexError as reason:
                 failure = reason
@@ -147,6 +153,8 @@ class Answers:
         answer, failure = Answer(value=None), None
         try:
             try:
+                if self._counts(kind):
+                    asyncio.run_coroutine_threadsafe(self._ask_soon(), self._loop).result()
                 answer = live()
             except DSPexError as reason:
                 failure = reason
@@ -196,6 +204,12 @@ class Answers:
             self._under_way += 1
             self._settled.clear()
             return place, None
+
+    def _counts(self, kind: str) -> bool:
+        return kind == PAID and self._purse.counts_requests
+
+    async def _ask_soon(self) -> None:
+        self._on_asked()
 
     def _over(self) -> None:
         with self._lock:

@@ -67,6 +67,11 @@ class Purse:
         self._under_way = 0
         self._dearest = Cost()
 
+    @property
+    def counts_requests(self) -> bool:
+        """Whether there is a limit for them."""
+        return self._budget.lm_calls is not None
+
     def take(self) -> None:
         """Let one more request be made.
 

@@ -68,7 +68,13 @@ class Job:
         self._loop = asyncio.get_running_loop()
         self.stopped: asyncio.Future[None] = self._loop.create_future()
         noting = Noting(lambda entries: self._ask("job.answered", entries=entries))
-        self.answers = Answers(noting, Purse(budget, spent), self._loop, self._stop_soon)
+        self.answers = Answers(
+            noting,
+            Purse(budget, spent),
+            self._loop,
+            self._stop_soon,
+            lambda: calls.tell(call, "job.asked", {}),
+        )
         self.answers.forgiven = forgiven
         self.outages = Outages(self._loop, self)
         self._lock = threading.Lock()

@@ -55,9 +55,14 @@ class Asking:
         timers: For another try of a store that gives no answer.
         library: Programs.
         rows: Answers `dataset.rows`.
+
+    Attributes:
+        under_way: Requests to models of which the worker has told, where a budget counts them, and whose
+            answers are not kept.
     """
 
     def __init__(self, keeper: Keeper, stored: Stored, timers: Timers, library: Library, rows: Rows) -> None:
+        self.under_way = 0
         self._keeper = keeper
         self._store = stored.store
         self._tasks = stored.tasks
@@ -114,6 +119,7 @@ class Asking:
         if not all(isinstance(entry, bytes) for entry in entries):
             raise invalid_argument("entries", "an array of bytes", entries)
         kept = cast("list[bytes]", entries)
+        self.under_way = max(0, self.under_way - steps.paid_among(kept))  # what the commit says counts
         await self._keeper.commit(lambda job: steps.answered(job, kept))
         return encode_value(None)
 

@@ -185,6 +185,7 @@ class JobProcess:
     def _exited(self, reason: str) -> None:
         assert self.worker is not None
         self._stop_waiting()
+        self.worker.link.read_last_words()  # answers that are paid for may be among them
         self.worker.link.close()
         self._ports.weighing.forget(self.worker.number)
         cause = self.worker.cause

@@ -269,15 +269,22 @@ class Run:
         await self._end(lambda job: steps.done(job, result, replay, saved, self._wall_ms()))
 
     async def _died(self, death: Died) -> float | None:
-        made, fate = steps.worker_died(
-            self._keeper.job, death.reason, self._wall_ms(), by_itself=death.by_itself
-        )
         self._log.warning("job_worker_died", job=self.job, reason=death.reason)
-        await self._commit(
-            lambda job: steps.worker_died(job, death.reason, self._wall_ms(), by_itself=death.by_itself)[0]
-        )
+        fates: list[steps.Fate] = []
+
+        def died(job: Job) -> steps.Made:
+            # As it is then: what the worker has said last may go with the same commit.
+            made, fate = steps.worker_died(
+                self._with_unheard(job), death.reason, self._wall_ms(), by_itself=death.by_itself
+            )
+            fates.append(fate)
+            return made
+
+        await self._commit(died)
+        self._asking.under_way = 0
+        fate = fates[-1]
         if fate.again_in_s is None:
-            failure = refusals.died(self.job, death.reason, made.job.deaths)
+            failure = refusals.died(self.job, death.reason, self._keeper.job.deaths)
             await self._end(lambda job: steps.failed(job, failure, self._wall_ms()))
         return fate.again_in_s
 
@@ -289,9 +296,12 @@ class Run:
         """The last commit, with the latest figures."""
         progress = self._house.news.progress.get(self.job)
         if progress is None:
-            await self._commit(step)
+            await self._commit(lambda job: step(self._with_unheard(job)))
         else:
-            await self._commit(lambda job: step(steps.progressed(job, progress).job))
+            await self._commit(lambda job: step(steps.progressed(self._with_unheard(job), progress).job))
+
+    def _with_unheard(self, job: Job) -> Job:
+        return steps.unheard(job, self._asking.under_way)
 
     def _settle(self, outcome: Replied | DSPexError | Died | Stop) -> None:
         if not self._outcome.done():
@@ -338,6 +348,8 @@ class Run:
                 self._host_calls.cancel(envelope.id)
             case kind if kind == CREDIT:
                 callbacks.add_credit(worker, envelope)
+            case kind if kind == NOTE and envelope.method == "job.asked":
+                self._asking.under_way += 1
             case kind if kind == NOTE and envelope.method == "job.progress":
                 self._progressed(decode_value(payload))
             case _:

@@ -130,6 +130,11 @@ def answered(job: Job, entries: Sequence[bytes]) -> Made:
     return Made(grown, tuple(changes))
 
 
+def paid_among(entries: Sequence[bytes]) -> int:
+    """How many of the answers are those of language models."""
+    return sum(_number(_usage_of(entry), "lm_calls") > 0 for entry in entries)
+
+
 def event_told(
     job: Job, number: int, event: Mapping[str, object], now_ms: int, *, is_anew: bool = False
 ) -> Made:
@@ -177,6 +182,14 @@ def pinned(job: Job, what: str, version: int) -> Made:
 def progressed(job: Job, progress: Mapping[str, object]) -> Made:
     """The latest figures."""
     return Made(replace(job, progress=dict(progress)))
+
+
+def unheard(job: Job, requests: int) -> Job:
+    """Requests to models were made whose answers nobody will hear.
+
+    They count against a budget of requests; what else they cost is not known.
+    """
+    return replace(job, spent=_added(job.spent, {"lm_calls": requests}))
 
 
 def worker_died(job: Job, reason: str, now_ms: int, *, by_itself: bool) -> tuple[Made, Fate]:
