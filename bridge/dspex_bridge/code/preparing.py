@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from .library import compile_library
 from .process import SandboxProcess
 from .sandbox import (
     FILES,
@@ -39,8 +40,8 @@ CANNOT: Final = 1
 
 EPILOG: Final = """\
 prepare  fetches Pyodide from the npm registry (or that of NPM_CONFIG_REGISTRY), about 13 MB, checks
-         it against known hashes, and keeps it with the installation, or in the user's cache where
-         that cannot be written to. Does nothing when it is there.
+         it against known hashes, compiles its library, and keeps it with the installation, or in
+         the user's cache where that cannot be written to. Does nothing when it is there.
 check    starts an interpreter and lets it compute something.
 
 exit codes: 0 code can be run here, 1 it cannot, 2 bad arguments
@@ -81,9 +82,11 @@ def prepare() -> Lacking | None:
     Returns:
         None, or why it could not be done.
     """
-    if prepared_folder() is not None:
+    deno, ready = find_deno(), prepared_folder()
+    if ready is not None:
+        if deno is not None:
+            compile_library(ready, deno)  # an older DSPex left it as it came
         return None
-    deno = find_deno()
     if deno is None:
         return Lacking(
             what="Deno is not installed", advice="install dspex[code]: it comes as a Python package"
@@ -111,6 +114,7 @@ def _fill(folder: Path, deno: Path) -> Lacking | None:
         if failed is not None:
             return failed
         write_stamp(fresh, registry)
+        compile_library(fresh, deno)
         old = Path(made) / "old"
         with contextlib.suppress(FileNotFoundError):
             folder.rename(old)

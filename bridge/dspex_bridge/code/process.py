@@ -15,7 +15,7 @@ from typing import Final
 from .sandbox import Sandbox
 
 START_S: Final = 60.0
-"""A start takes 2 to 5 s, and some start at once on a machine that has other things to do."""
+"""A start takes a second or two, and some start at once on a machine that has other things to do."""
 
 MAX_LINE_BYTES: Final = 8 * 1024 * 1024
 """An answer: what code printed, or submitted."""

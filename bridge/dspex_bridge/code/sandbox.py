@@ -90,7 +90,7 @@ def find_sandbox() -> Sandbox | Lacking:
     if folder is None:
         return Lacking(what="the interpreter is not prepared for this DSPy", advice=PREPARE)
     bubblewrap = find_bubblewrap()
-    registry = _stamp_of(folder).get("registry", "")
+    registry = registry_of(folder)
     if bubblewrap is None:
         return Sandbox(
             kind="deno",
@@ -226,6 +226,11 @@ def write_stamp(folder: Path, registry: str) -> None:
     """Say that a folder holds what the installed DSPy needs."""
     stamp = {"runner": fingerprint(), "registry": registry}
     (folder / STAMP).write_text(json.dumps(stamp), encoding="utf-8")
+
+
+def registry_of(folder: Path) -> str:
+    """Which one a folder was fetched from; "" is Deno's own default."""
+    return _stamp_of(folder).get("registry", "")
 
 
 def fingerprint() -> str:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.support.interpreters import PlainInterpreter
 
 from dspex_bridge.code import interpreters, preparing, sandbox
 from dspex_bridge.code.interpreters import MAX_PER_CALL, Interpreters, Lease
+from dspex_bridge.code.library import compile_library, is_compiled
 from dspex_bridge.code.preparing import run_code
 from dspex_bridge.code.process import SandboxProcess
 from dspex_bridge.code.sandbox import (
@@ -130,6 +135,52 @@ def test_what_could_not_be_fetched_leaves_what_was_there(
     assert "could not be fetched" in capsys.readouterr().out
     assert [folder] == list(tmp_path.iterdir())
     assert [folder / "older"] == list(folder.iterdir())
+
+
+@pytest.mark.slow
+def test_the_library_is_compiled_once(tmp_path: Path) -> None:
+    """Each module beside its source; what cannot be compiled stays as it came."""
+    prepared, deno = sandbox.prepared_folder(), sandbox.find_deno()
+    assert prepared is not None
+    assert deno is not None
+    folder = tmp_path / "code"
+    shutil.copytree(prepared, folder)
+    (library,) = folder.glob("npm/*/pyodide/*/python_stdlib.zip")
+    came = without_bytecode(library)
+    library.write_bytes(came)
+    assert not is_compiled(folder)
+    for useless in ("/bin/false", "/bin/echo", "/nobody"):
+        compile_library(folder, Path(useless))
+        assert came == library.read_bytes()
+    compile_library(folder, deno)
+    assert is_compiled(folder)
+    assert came == without_bytecode(library)
+    assert [library] == list(library.parent.glob("python_stdlib*"))
+
+
+def without_bytecode(library: Path) -> bytes:
+    """The library as it comes from the registry, but for when it was packed."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(library) as read, zipfile.ZipFile(written, "w") as write:
+        for name in read.namelist():
+            if not name.endswith(".pyc"):
+                write.writestr(zipfile.ZipInfo(name), read.read(name))
+    return written.getvalue()
+
+
+@pytest.mark.slow
+def test_an_interpreter_runs_the_bytecode() -> None:
+    """Of what it has imported when it is ready."""
+    interpreter = PlainInterpreter()
+    code = "import sys\nprint(*(getattr(module, '__file__', '') for module in sys.modules.values()))"
+    try:
+        told = str(interpreter.execute(code))
+    finally:
+        interpreter.shutdown()
+        PlainInterpreter.end_all()
+    read = [file for file in told.split() if ".zip/" in file]
+    assert len(read) > 100
+    assert [] == [file for file in read if not file.endswith(".pyc")]
 
 
 COMPUTES = Sandbox(
