@@ -11,7 +11,7 @@ from pathlib import Path
 
 import dspy
 
-from . import batch_cases, cases, job_cases, pool_cases, program_cases, store_cases
+from . import batch_cases, cases, job_cases, pool_cases, program_cases, reading_cases, store_cases
 from .cases import Figures
 
 CASES = (
@@ -21,6 +21,7 @@ CASES = (
     | store_cases.CASES
     | program_cases.CASES
     | job_cases.CASES
+    | reading_cases.CASES
 )
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
@@ -39,6 +40,9 @@ AIMS = {
     ("recycle", "p99_ratio_200"): "<= 1.5",
     ("fairness", "ratio"): "<= 1.5",
     ("beside_a_job", "p99_ratio"): "<= 1.5",
+    ("long_evaluations", "html_ping_p99_ms"): "< 5",
+    ("long_evaluations", "comparison_html_ping_p99_ms"): "< 5",
+    ("long_evaluations", "paging_ping_p99_ms"): "< 5",
     ("stored_write", "normal_p50_ms"): "< 1",
     ("new_version", "switch_p50_ms"): "< 5",
     ("worker_state", "record_in_ms"): "< 2",

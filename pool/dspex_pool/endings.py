@@ -93,6 +93,19 @@ def died_under(call: Call, worker_number: int, reason: str) -> DSPexError:
     )
 
 
+def clerk_died(call: Call, number: int, reason: str) -> DSPexError:
+    """The error of a call that the clerk has died under; it only reads, so it has had no effect."""
+    details: dict[str, object] = {"worker": number, "reason": reason}
+    if call.next_seq:
+        details["last_seq"] = call.next_seq - 1
+    return error(
+        "worker_died",
+        f"the process that reads for {call.method} died ({reason}); the call has had no effect",
+        details=details,
+        retryable=True,
+    )
+
+
 def poisoned(call: Call, repro: Repro | None, reason: str) -> DSPexError:
     """The error of a call under which too many workers died.
 

@@ -33,11 +33,15 @@ class Handling:
     Args:
         tasks: What they run in.
         handle: Answers one.
+        at_once: How many.
     """
 
-    def __init__(self, tasks: Tasks, handle: Callable[[Call], Coroutine[Any, Any, None]]) -> None:
+    def __init__(
+        self, tasks: Tasks, handle: Callable[[Call], Coroutine[Any, Any, None]], at_once: int = AT_ONCE
+    ) -> None:
         self._tasks = tasks
         self._handle = handle
+        self._at_once = at_once
         self._waiting: OrderedDict[Tenant, dict[Call, None]] = OrderedDict()
         self._waiting_count = 0
         self._at_work = 0
@@ -78,7 +82,7 @@ class Handling:
             self._at_work += 1
 
     def _see_to_waiting(self) -> None:
-        if self._waiting and not self._is_beginning and self._at_work < AT_ONCE:
+        if self._waiting and not self._is_beginning and self._at_work < self._at_once:
             self._is_beginning = True
             self._tasks.start(self._begin_one())
 

@@ -79,10 +79,12 @@ class Alone:
     Attributes:
         environment: In addition to that of the others.
         niceness: How far it stands behind them for the processors, 0 to 19.
+        module: Which of our modules it runs; None: what workers run.
     """
 
     environment: Mapping[str, str]
     niceness: int
+    module: str | None = None
 
 
 class Processes(Protocol):

@@ -224,15 +224,15 @@ class Spawner:
                 ours, theirs = _wire_pair()
                 opened.callback(ours.close)
                 opened.callback(theirs.close)
-                process = self._launch(["worker", str(os.getpid())], theirs.fileno(), request.alone)
+                process = self._launch(_command_of(request.alone), theirs.fileno(), request.alone)
             except OSError as reason:
                 request.failed(f"a process could not be started: {reason.strerror}")
                 return
             wire = ours.detach()
         request.started(process, wire)
 
-    def _launch(self, arguments: list[str], stdin: int, alone: Alone | None = None) -> ChildProcess:
-        """Start a process of the bridge; its stdout and stderr are one pipe to us.
+    def _launch(self, command: list[str], stdin: int, alone: Alone | None = None) -> ChildProcess:
+        """Start one of our programs, which is told our pid; its stdout and stderr are one pipe to us.
 
         Raises:
             OSError: and nothing is left of it.
@@ -240,8 +240,8 @@ class Spawner:
         read_end, write_end = os.pipe()
         try:
             pid = os.posix_spawn(
-                BRIDGE[0],
-                [*BRIDGE, *arguments],
+                command[0],
+                [*command, str(os.getpid())],
                 self._environment if alone is None else {**self._environment, **alone.environment},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, stdin, 0),
@@ -277,7 +277,7 @@ class Spawner:
                 opened.callback(theirs.close)
                 on_failure = opened.enter_context(contextlib.ExitStack())
                 on_failure.callback(ours.close)
-                self._zygote = self._launch(["zygote", str(os.getpid())], theirs.fileno())
+                self._zygote = self._launch([*BRIDGE, "zygote"], theirs.fileno())
                 on_failure.pop_all()
             except OSError as reason:
                 self._give_up_zygote(f"it could not be started: {reason.strerror}")
@@ -437,6 +437,12 @@ class Spawner:
         for fork in self._in_flight.values():
             fork.drop()
         self._in_flight.clear()
+
+
+def _command_of(alone: Alone | None) -> list[str]:
+    if alone is None or alone.module is None:
+        return [*BRIDGE, "worker"]
+    return [sys.executable, "-m", alone.module]
 
 
 def _wire_pair() -> tuple[socket.socket, socket.socket]:

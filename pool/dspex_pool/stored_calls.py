@@ -17,6 +17,7 @@ from .calls import Call
 from .datasets.methods import DatasetMethods
 from .errands import Errand
 from .evaluation.methods import EvaluationMethods
+from .experiments.chronicle import Chronicle
 from .experiments.methods import ExperimentMethods
 from .experiments.shelf import Shelf
 from .fetching import Fetching, StaleCheck
@@ -42,7 +43,14 @@ from .stored_operations import STORED_METHODS
 from .worker import Worker
 
 if TYPE_CHECKING:
+    from .clerk.desk import Desk
     from .logs import Log
+
+LONG_READS: Final = frozenset(("evaluation.rows", "evaluation.compare", "evaluation.failures", "report.make"))
+"""What reads and computes for so long that it is the clerk's."""
+
+LONG_AT_ONCE: Final = 4
+"""Of those: they share one process, and each may hold the facts of a whole evaluation."""
 
 MAX_WAITING: Final = 4096
 """Calls that may wait for the store, for their program or for their turn: as many as may wait for a
@@ -71,6 +79,8 @@ class StoredCalls:
         news: What happens to jobs here.
         following: Clients that follow jobs.
         dataset_rows: Answers `dataset.rows`, also to jobs.
+        long_reads: What calls run in that read for long.
+        clerk: Answers those; without one they are answered here.
     """
 
     def __init__(
@@ -113,7 +123,9 @@ class StoredCalls:
         )
         beginnings = SessionBeginnings(stored, leases, self.sessions)
         self._handling = Handling(stored.tasks, self._handle)
-        self.deliveries = Deliveries(stored.tasks, self._handling, flush)
+        self.long_reads = Handling(stored.tasks, self._handle, LONG_AT_ONCE)
+        self.clerk: Desk | None = None
+        self.deliveries = Deliveries(stored.tasks, self.long_reads, flush)
         evaluations = EvaluationMethods(stored)
         experiments = Shelf(stored.store, new_id=stored.new_id, wall_ms=stored.wall_ms)
         self.news = News()
@@ -127,7 +139,9 @@ class StoredCalls:
             **DatasetMethods(stored, self.ask_worker).handlers,
             **ExperimentMethods(stored).handlers,
             **evaluations.handlers,
-            **ReportMethods(stored, evaluations, shelf, experiments, self.deliveries).handlers,
+            **ReportMethods(
+                stored, evaluations, shelf, experiments, Chronicle(stored).runs, self.deliveries.to
+            ).handlers,
             **JobMethods(stored, self._handling, self.ask_worker, shelf, self.following, self.news).handlers,
         }
         self.dataset_rows = self._handlers["dataset.rows"]
@@ -136,7 +150,7 @@ class StoredCalls:
     @property
     def waiting(self) -> int:
         """Calls that wait for the store, for their program, or for their turn of a session."""
-        return len(self._handling) + len(self._fetching) + self.sessions.waiting
+        return len(self._handling) + len(self.long_reads) + len(self._fetching) + self.sessions.waiting
 
     @property
     def fetching(self) -> int:
@@ -158,7 +172,9 @@ class StoredCalls:
 
     def takes(self, call: Call) -> bool:
         """Whether a call that has been admitted is no worker's yet; then it is seen to here."""
-        if call.method in STORED_METHODS:
+        if call.method in LONG_READS:
+            self.long_reads.enter(call)
+        elif call.method in STORED_METHODS:
             self._handling.enter(call)
         elif "session" in call.meta:
             self.sessions.enter(call, str(call.meta["session"]))
@@ -178,7 +194,7 @@ class StoredCalls:
 
     async def _handle(self, call: Call) -> None:
         try:
-            value = await self._handlers[call.method](call)
+            value = await self._handler_of(call)(call)
             if call.caller is None:
                 pass
             elif isinstance(value, Encoded):
@@ -188,13 +204,21 @@ class StoredCalls:
         except DSPexError as failure:
             self._failed(call, failure)
             if failure.code == "store_unavailable":
-                for other in self._handling.waiting():  # they would find the same, one second after another
+                for other in [
+                    *self._handling.waiting(),
+                    *self.long_reads.waiting(),
+                ]:  # they would find the same, one second after another
                     self._failed(other, for_others(failure))
         except Exception as fault:
             # Here a task ends: without a word of it the call would stay open until its deadline.
             self._log.error("stored_method_failed", method=call.method, reason=type(fault).__name__)
             self._failed(call, error("internal", f"{call.method} failed: {type(fault).__name__}"))
         self._flush()
+
+    def _handler_of(self, call: Call) -> Handler:
+        if self.clerk is not None and call.method in LONG_READS:
+            return self.clerk.answer
+        return self._handlers[call.method]
 
     async def ask_worker(
         self, outer: Call, method: str, payload: bytes, record: Held | None = None, meta: Meta | None = None
@@ -301,6 +325,9 @@ class StoredCalls:
         """A call has ended; where it was a turn that is not stored, its worker may be ahead of the store."""
         if call.method in STORED_METHODS:
             self._handling.leave(call)
+            self.long_reads.leave(call)
+            if self.clerk is not None:
+                self.clerk.leave(call)
             self.deliveries.wake(call)
             self.following.wake(call)
         self._fetching.leave(call)

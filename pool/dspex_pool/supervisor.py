@@ -15,6 +15,7 @@ from typing import cast
 from dspex_protocol import Hello, Meta, Welcome, decode_value, encode_value, invalid_argument
 from dspex_protocol.states import ConnectionState
 
+from .clerk.desk import Desk
 from .config import Config
 from .connections import Connection
 from .host import Host
@@ -69,7 +70,11 @@ class Supervisor:
             next_number=self._slots.next_number,
             orphans=self._slots.sweep_soon,
         )
-        self._slots.guests = lambda: self._jobs.pids
+        stored = self._switchboard.stored
+        stored.clerk = self._clerk = Desk(
+            config, ports, stored.deliveries, stored.long_reads, next_number=self._slots.next_number
+        )
+        self._slots.guests = lambda: self._jobs.pids | self._clerk.pids
         self._switchboard.conclude("lm.list", self._with_owners)
         self._draining = False
         self._last_client = 0
@@ -88,12 +93,14 @@ class Supervisor:
             if connection.state is not ConnectionState.DRAINING:  # else it has been told
                 connection.close("draining", "the server ends with the client that started it")
         self._jobs.close()
+        self._clerk.close()
         self._slots.close()
 
     def weigh(self, readings: dict[int, int]) -> None:
         """Take readings of the workers' memory: bytes of its own by worker's number."""
         self._upkeep.weigh(readings)
         self._jobs.weigh(readings)
+        self._clerk.weigh(readings)
 
     def release_leases(self) -> list[Coroutine[object, object, None]]:
         """What gives sessions and jobs back, so that others need not wait for a lease to end; for its end."""
@@ -158,6 +165,7 @@ class Supervisor:
             "restarts": self._slots.restarts,
             "recycles": {str(reason): count for reason, count in self._slots.recycles.items()},
             "jobs": self._jobs.snapshot(),
+            "clerk": self._clerk.snapshot(),
             "draining": self._draining,
             "clients": [connection.snapshot() for connection in self.connections],
             **self._switchboard.snapshot(),

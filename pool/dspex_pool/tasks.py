@@ -15,7 +15,7 @@ T = TypeVar("T")
 SWITCH_S: Final = 0.0005
 """How long that thread keeps the interpreter when the event loop wants it. The loop gives it up at each
 read and write, so with Python's 5 ms a call that comes while something heavy is done waits for several
-times that: a ping's median was 5 ms while reports were made, and is 1 ms with this."""
+times that: a ping's median was 5 ms while reports were made there, and was 1 ms with this."""
 
 
 class LoopTasks:

@@ -18,7 +18,7 @@ PACKAGE: Final = ROOT / "pool" / "dspex_pool"
 TEXT: Final = (ROOT / "pool" / "README.md").read_text()
 # Numbers that bound nothing: an id, an exit code, a unit, the word for "no limit", how many there are.
 NO_LIMITS: Final = frozenset(
-    ("greeting.HELLO_ID", "memory.PAGE_BYTES", "placing.NO_LIMIT", "recycling.MIB")
+    ("greeting.HELLO_ID", "guest.SLOT", "memory.PAGE_BYTES", "placing.NO_LIMIT", "recycling.MIB")
     + ("waiting.UNLIMITED", "watchdog.EXIT_CODE", "errands.NO_LIMIT", "session_records.SCHEMA")
 )
 SCALES: Final = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20}

@@ -236,6 +236,32 @@ async def follow_until(client: Client, job: str, type_: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("victim", ["host", "supervisor", "guardian"])
+async def test_the_clerk_leaves_with_its_server(victim: str) -> None:
+    """It is in no slot either; stopped, it cannot leave by itself."""
+    mark = new_mark()
+    client, process = await guarded_server(mark, [])
+    try:
+        pending = asyncio.ensure_future(client.call("evaluation.rows", {"evaluation": "nobody's"}))
+        told = await wait_for(client, lambda told: told["clerk"] is not None)
+        await asyncio.gather(pending, return_exceptions=True)
+        clerk = told["clerk"]["pid"]
+        os.kill(clerk, signal.SIGSTOP)
+        family = marked(mark)
+        assert clerk in family
+        if victim == "host":
+            await client.aclose()
+        else:
+            os.kill(told["pid"] if victim == "supervisor" else process.pid, signal.SIGKILL)
+        left = await asyncio.to_thread(alive_after, LEAVING_S, family)
+        assert [] == [describe(pid) for pid in left or marked(mark)]
+    finally:
+        end_marked(mark)
+        await client.aclose()
+        await process.wait()
+
+
+@pytest.mark.slow
 async def test_a_stopped_supervisor_leaves_with_its_host() -> None:
     """A supervisor under SIGSTOP can do nothing; its guardian ends it all the same."""
     mark = new_mark()

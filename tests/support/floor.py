@@ -189,7 +189,7 @@ class Floor:
         self.weighing = FakeWeighing()
         self.newborns: list[Newborn] = []
         self.orphans: list[int] = []  # how many each look finds; none when it is empty
-        ports = Ports(
+        self.ports = ports = Ports(
             timers=loop,
             processes=self.spawner,
             open_link=lambda wire: Link(loop, wire, wire, self.room.dirty, 1 << 20),

@@ -18,6 +18,7 @@ from . import records
 from .answers import evaluation_answer, evaluation_row
 from .clusters import Clusters
 from .comparison import Comparison, Side, check_rows, shared_metrics
+from .lately import Lately
 from .operations import (
     CompareEvaluations,
     FindFailures,
@@ -25,7 +26,6 @@ from .operations import (
     ListEvaluations,
     NamedEvaluation,
 )
-from .queries import chosen
 from .reader import Found, Reader, Wanted
 from .records import Head
 from .refusals import contended, unknown_evaluation
@@ -45,12 +45,14 @@ class EvaluationMethods:
 
     Attributes:
         reader: Reads them.
+        lately: Has what was read lately.
     """
 
     def __init__(self, stored: Stored) -> None:
         self._store = stored.store
         self._apart = stored.tasks.apart
         self.reader = Reader(stored.store, self._apart)
+        self.lately = Lately(self.reader, self._apart)
         self._chronicle = Chronicle(stored)
 
     @property
@@ -85,8 +87,7 @@ class EvaluationMethods:
     async def _rows(self, call: Call) -> object:
         wish = parameters(GetEvaluationRows, call)
         head = await self.reader.head(_named(wish.evaluation))
-        facts = await self.reader.facts(head)
-        found = await self._apart(lambda: chosen(wish, head, facts))
+        found = await self.lately.chosen(wish, head)
         rows = await self.reader.rows(head, found[wish.offset : wish.offset + wish.limit])
         end = wish.offset + len(rows)
         said = {
@@ -113,7 +114,7 @@ class EvaluationMethods:
         whole = [await self.reader.whole(_named(one, "evaluations")) for one in wish.evaluations]
         check_rows([head for head, _ in whole])
         sides = [
-            Side(head=head, request=request, facts=await self.reader.facts(head)) for head, request in whole
+            Side(head=head, request=request, facts=await self.lately.facts(head)) for head, request in whole
         ]
         metrics, left_out = shared_metrics(wish, sides)
         comparison = await self._apart(lambda: Comparison(wish, sides, metrics))
@@ -133,7 +134,7 @@ class EvaluationMethods:
             DSPexError: `unknown_evaluation`.
         """
         head = await self.reader.head(_named(wish.evaluation))
-        facts = await self.reader.facts(head)
+        facts = await self.lately.facts(head)
         clusters = Clusters(wish.below)
         worth = await self._apart(lambda: _by_entry(clusters, facts))
         after = 0

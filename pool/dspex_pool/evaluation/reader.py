@@ -85,14 +85,17 @@ class Reader:
             raise damaged(evaluation, "its request is gone")
         return records.read_head(evaluation, head.body), records.read_request(evaluation, request.body)
 
-    async def facts(self, head: Head) -> list[Found]:
+    async def facts(self, head: Head, after: int = 0) -> list[Found]:
         """What is known of all rows that have come, in the order in which they came.
+
+        Args:
+            head: Of which evaluation.
+            after: Only those in entries that follow this one.
 
         Raises:
             DSPexError: `store_damaged`; `unknown_evaluation` when it was deleted meanwhile.
         """
         found: list[Found] = []
-        after = 0
         while after < head.entries:
             entries = await self._entries(records.FACTS, head, after, min(ENTRIES, head.entries - after))
             found += await self._apart(lambda entries=entries: _facts_of(head, entries))  # type: ignore[misc]

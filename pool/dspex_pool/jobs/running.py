@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from dspex_pool import callbacks
+from dspex_pool.guest import Guest
 from dspex_pool.ports import Ports, Promise
 from dspex_protocol import (
     CALL,
@@ -38,7 +39,7 @@ from .host_calls import METHOD as HOST_METHOD
 from .host_calls import HostCalls
 from .keeping import Keeper, Lost
 from .news import News
-from .process import JobProcess
+from .process import alone_for
 from .records import Job
 from .saving import Saving
 
@@ -132,7 +133,7 @@ class Run:
         keeper.on_lost = lambda: self.stop(Stop.LOST)
         self._stopped: Stop | None = None
         self._outcome: Promise[Replied | DSPexError | Died | Stop] = stored.tasks.promise()
-        self._process: JobProcess | None = None
+        self._process: Guest | None = None
         self._host_calls: HostCalls | None = None
         self._call_id = 0
 
@@ -142,7 +143,7 @@ class Run:
         return self._keeper.job.job
 
     @property
-    def process(self) -> JobProcess | None:
+    def process(self) -> Guest | None:
         """The worker of this attempt."""
         return self._process
 
@@ -219,8 +220,8 @@ class Run:
     async def _attempt(self) -> Replied | DSPexError | Died | Stop:
         house = self._house
         self._outcome = self._tasks.promise()
-        self._process = JobProcess(house.config, house.ports, house.host, house.next_number(), self)
-        self._process.start(self.job)
+        self._process = Guest(house.config, house.ports, house.host.offer, house.next_number(), self)
+        self._process.start(alone_for(self.job))
         try:
             return await self._outcome
         finally:
@@ -309,10 +310,10 @@ class Run:
 
     # What its process says
 
-    def ready(self, process: JobProcess) -> None:
+    def ready(self, guest: Guest) -> None:
         """It has answered hello: it is given the job."""
-        assert process.worker is not None
-        self._host_calls = HostCalls(process.worker, self._house.host, self, self._timers.time)
+        assert guest.worker is not None
+        self._host_calls = HostCalls(guest.worker, self._house.host, self, self._timers.time)
         job = self._keeper.job
         said = {
             "job": job.job,
@@ -328,7 +329,7 @@ class Run:
             },
         }
         encoded = {name: encode_value(value) for name, value in said.items()}
-        self._call_id = process.call("job.run", join_map({**encoded, "request": self._request}))
+        self._call_id = guest.call("job.run", join_map({**encoded, "request": self._request}))
         self._house.switchboard.flush()
 
     def heard(self, envelope: Envelope, body: bytes) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from dspex_pool.evaluation.answers import evaluation_answer
 from dspex_pool.evaluation.operations import CompareEvaluations, FindFailures
-from dspex_pool.experiments.chronicle import Chronicle
+from dspex_pool.experiments.records import Run
 from dspex_pool.experiments.shelf import Shelf
 from dspex_pool.experiments.steps import sorted_runs
 from dspex_pool.jobs.answers import describe
@@ -23,14 +24,15 @@ from .operations import METHOD, MakeReport
 from .shapes import Record, maps_of
 from .sources import ComparisonSource, EvaluationSource, ExperimentSource, JobSource, Portion, RowsOf, Source
 from .subjects import MEDIA_TYPES, OfComparison, OfEvaluation, OfExperiment, OfJob, Writer, writer_of
+from .text import SendPiece, Text
 
 if TYPE_CHECKING:
     from dspex_pool.calls import Call
     from dspex_pool.evaluation.methods import EvaluationMethods
     from dspex_pool.ports import Stored
 
-    from .delivery import Deliveries, Delivery
-
+Runs = Callable[[str], Awaitable[Sequence[Run]]]
+To = Callable[["Call"], AbstractContextManager[SendPiece]]
 SUBJECTS = ("evaluation", "comparison", "job", "experiment")
 
 
@@ -41,8 +43,9 @@ class ReportMethods:
         stored: Where what computes for long is done.
         evaluations: Has comparisons and failures worked out, and the rows.
         jobs: Has them, and their events.
-        experiments: Has the runs.
-        deliveries: Bring the text to the clients.
+        experiments: Has the values over time of runs.
+        runs: All runs of an experiment, brought up to date.
+        to: Brings pieces of the text to a call's client, as long as its body lasts.
     """
 
     def __init__(
@@ -51,14 +54,15 @@ class ReportMethods:
         evaluations: EvaluationMethods,
         jobs: JobShelf,
         experiments: Shelf,
-        deliveries: Deliveries,
+        runs: Runs,
+        to: To,
     ) -> None:
         self._apart = stored.tasks.apart
         self._evaluations = evaluations
         self._jobs = jobs
         self._experiments = experiments
-        self._chronicle = Chronicle(stored)
-        self._deliveries = deliveries
+        self._runs = runs
+        self._to = to
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
@@ -67,27 +71,28 @@ class ReportMethods:
 
     async def _make(self, call: Call) -> object:
         wish = parameters(MakeReport, call)
-        with self._deliveries.to(call) as delivery:
+        with self._to(call) as send_piece:
+            text = Text(call, send_piece)
             source = await self._source(call, wish)
             fields = Fields()
             if wish.format == "csv":  # whose columns stand first
                 async for portion in source.portions():
-                    delivery.check()
+                    text.check()
                     await self._apart(partial(_look, fields, portion))
-            await self._write(writer_of(source.subject, wish.format, fields), source, delivery)
+            await self._write(writer_of(source.subject, wish.format, fields), source, text)
             return {
                 "format": wish.format,
                 "media_type": MEDIA_TYPES[wish.format],
-                "size_bytes": delivery.size_bytes,
-                "text": delivery.text,
+                "size_bytes": text.size_bytes,
+                "text": text.whole,
             }
 
-    async def _write(self, writer: Writer, source: Source, delivery: Delivery) -> None:
-        await delivery.send(writer.begin())
+    async def _write(self, writer: Writer, source: Source, text: Text) -> None:
+        await text.send(writer.begin())
         async for portion in source.portions():
-            delivery.check()
-            await delivery.send(await self._apart(partial(_add, writer, portion)))
-        await delivery.send(await self._apart(writer.end))
+            text.check()
+            await text.send(await self._apart(partial(_add, writer, portion)))
+        await text.send(await self._apart(writer.end))
 
     # What it is about
 
@@ -109,7 +114,7 @@ class ReportMethods:
         head, request = await reader.whole(check_program(evaluation, "evaluation"))
         failures = await self._evaluations.failures(FindFailures(evaluation=evaluation))
         subject = OfEvaluation(evaluation=evaluation_answer(head, request), failures=failures)
-        return EvaluationSource(subject, reader, await RowsOf.read(reader, head))
+        return EvaluationSource(subject, reader, await RowsOf.read(self._evaluations.lately, head))
 
     async def _of_comparison(self, call: Call, wish: CompareEvaluations) -> Source:
         reader = self._evaluations.reader
@@ -119,7 +124,7 @@ class ReportMethods:
         subject = OfComparison(
             comparison=comparison, evaluations=[evaluation_answer(head, request) for head, request in whole]
         )
-        sides = [await RowsOf.read(reader, head) for head, _ in whole]
+        sides = [await RowsOf.read(self._evaluations.lately, head) for head, _ in whole]
         return ComparisonSource(subject, reader, maps_of(comparison["rows"]), sides)
 
     async def _of_job(self, job: str) -> Source:
@@ -131,7 +136,7 @@ class ReportMethods:
         return JobSource(OfJob(job=record), self._jobs, job, found.events)
 
     async def _of_experiment(self, experiment: str) -> Source:
-        runs = await self._chronicle.runs(check_program(experiment, "experiment"))
+        runs = await self._runs(check_program(experiment, "experiment"))
         subject = OfExperiment(experiment={"experiment": experiment, "total": len(runs)})
         return ExperimentSource(subject, self._experiments, sorted_runs(runs, None, lowest=False))
 

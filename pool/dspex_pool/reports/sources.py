@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol, cast
 
+from dspex_pool.evaluation.lately import Lately
 from dspex_pool.evaluation.reader import Found, Reader
 from dspex_pool.evaluation.records import Head
 from dspex_pool.experiments.methods import run_row
@@ -71,9 +72,9 @@ class RowsOf:
     facts: Sequence[Found]
 
     @classmethod
-    async def read(cls, reader: Reader, head: Head) -> RowsOf:
+    async def read(cls, lately: Lately, head: Head) -> RowsOf:
         """Find them."""
-        return cls(head, sorted(await reader.facts(head), key=lambda found: found.fact.index))
+        return cls(head, sorted(await lately.facts(head), key=lambda found: found.fact.index))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import pytest
 from tests.pool.evaluation.rooms import answer, ask, given, row, run
 from tests.support.fakes import Client, Frame, Room
 
-from dspex_pool.reports import delivery
+from dspex_pool.reports import delivery, text
 
 MAKE = "report.make"
 
@@ -37,10 +37,10 @@ def evaluated(room: Room, client: Client, evaluation: str, scores: list[float | 
 def made(client: Client, **payload: object) -> str:
     """A report, whole."""
     reply = client.outcome(client.call(MAKE, payload)).fields
-    text = str(reply["text"])
-    assert len(text.encode()) == reply["size_bytes"]
+    whole = str(reply["text"])
+    assert len(whole.encode()) == reply["size_bytes"]
     assert payload["format"] == reply["format"]
-    return text
+    return whole
 
 
 def failed(client: Client, payload: dict[str, object], **meta: object) -> Frame:
@@ -141,7 +141,7 @@ def test_what_cannot_be_reported_is_refused(
 
 def test_pieces_come_as_there_is_credit(room: Room, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbered, none more than was asked for; together they are the whole text."""
-    monkeypatch.setattr(delivery, "PIECE_CHARACTERS", 2_000)
+    monkeypatch.setattr(text, "PIECE_CHARACTERS", 2_000)
     evaluated(room, client, "e", [1.0] * 5)
     call = client.call(MAKE, {"evaluation": "e", "format": "html"}, credit=2)
     assert ([0, 1], []) == ([item.meta["seq"] for item in client.items(call)], client.outcomes(call))
@@ -149,16 +149,16 @@ def test_pieces_come_as_there_is_credit(room: Room, client: Client, monkeypatch:
     assert 3 == len(client.items(call))
     client.credit(call, 1_000)
     reply = client.outcome(call).fields
-    text = "".join(pieces_of(client, call))
-    assert made(client, evaluation="e", format="html") == text
-    assert (None, len(text.encode())) == (reply["text"], reply["size_bytes"])
+    whole = "".join(pieces_of(client, call))
+    assert made(client, evaluation="e", format="html") == whole
+    assert (None, len(whole.encode())) == (reply["text"], reply["size_bytes"])
 
 
 def test_who_waits_for_credit_holds_nobody_up(
     room: Room, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor is a report made for a client that is gone, or that gave it up."""
-    monkeypatch.setattr(delivery, "PIECE_CHARACTERS", 2_000)
+    monkeypatch.setattr(text, "PIECE_CHARACTERS", 2_000)
     evaluated(room, client, "e", [1.0] * 5)
     waiting = [client.call(MAKE, {"evaluation": "e", "format": "html"}, credit=1) for _ in range(40)]
     assert [] == [call for call in waiting if client.outcomes(call)]
@@ -177,7 +177,7 @@ def test_who_waits_for_credit_holds_nobody_up(
 def test_so_many_are_made_and_no_more(room: Room, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever comes then is told when to come back."""
     monkeypatch.setattr(delivery, "MAX_OPEN", 2)
-    monkeypatch.setattr(delivery, "PIECE_CHARACTERS", 2_000)
+    monkeypatch.setattr(text, "PIECE_CHARACTERS", 2_000)
     evaluated(room, client, "e", [1.0])
     payload: dict[str, object] = {"evaluation": "e", "format": "html"}
     first, _ = (client.call(MAKE, payload, credit=1) for _ in range(2))
