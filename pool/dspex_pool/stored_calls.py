@@ -15,6 +15,7 @@ from dspex_protocol import DSPexError, Envelope, Meta, error, invalid_argument
 
 from .calls import Call
 from .datasets.methods import DatasetMethods
+from .datasets.reader import Reader as DatasetReader
 from .errands import Errand
 from .evaluation.methods import EvaluationMethods
 from .experiments.chronicle import Chronicle
@@ -24,6 +25,7 @@ from .fetching import Fetching, StaleCheck
 from .handling import Handling
 from .jobs.following import Following
 from .jobs.methods import JobMethods
+from .jobs.needs import Stock
 from .jobs.news import News
 from .jobs.shelf import Shelf as JobShelf
 from .library.failures import for_others
@@ -142,7 +144,15 @@ class StoredCalls:
             **ReportMethods(
                 stored, evaluations, shelf, experiments, Chronicle(stored).runs, self.deliveries.to
             ).handlers,
-            **JobMethods(stored, self._handling, self.ask_worker, shelf, self.following, self.news).handlers,
+            **JobMethods(
+                stored,
+                self._handling,
+                self.ask_worker,
+                shelf,
+                self.following,
+                self.news,
+                Stock(library, DatasetReader(stored.store)),
+            ).handlers,
         }
         self.dataset_rows = self._handlers["dataset.rows"]
         assert self._handlers.keys() == STORED_METHODS.keys()

@@ -14,7 +14,7 @@ from typing import Annotated
 from dspex_bridge.jobs.answers import Answer
 from dspex_bridge.jobs.budget import Cost
 from dspex_bridge.jobs.job import Job
-from dspex_bridge.jobs.kind import Kind, Outcome, Save
+from dspex_bridge.jobs.kind import Kind, NeededRows, Outcome, Save
 from dspex_bridge.programs.records import Spec
 from dspex_bridge.refusals import refusal
 from dspex_bridge.rows import Worker
@@ -114,4 +114,8 @@ def _check(worker: Worker, what: Toil) -> None:
         raise refusal("request.function", "a function that the host offers", "another")
 
 
-KINDS = [Kind(name="toil", request=Toil, run=toil, check=_check, doc="Asks and adds up.")]
+def _needs(what: Toil) -> list[NeededRows]:
+    return [] if what.rows is None else [NeededRows(path="request", dataset=what.rows)]
+
+
+KINDS = [Kind(name="toil", request=Toil, run=toil, check=_check, needs=_needs, doc="Asks and adds up.")]

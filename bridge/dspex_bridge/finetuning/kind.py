@@ -11,7 +11,7 @@ import dspy
 from dspex_protocol.records import Doc, Length, Range
 
 from ..jobs.job import Job
-from ..jobs.kind import Kind, Outcome
+from ..jobs.kind import Kind, NeededRows, Outcome
 from ..refusals import refusal
 from ..rows import Worker
 from ..signatures.signatures import build_signature
@@ -57,6 +57,11 @@ def check_finetune(worker: Worker, what: Finetune) -> None:
             raise refusal(f"request.options.{name}", "parameters that have no field of their own here", name)
     if what.signature is not None:
         build_signature(what.signature, "request.signature")
+
+
+def needs(what: Finetune) -> list[NeededRows]:
+    """What a request names that is stored."""
+    return [NeededRows(path="request", dataset=what.dataset, version=what.version, select=what.select)]
 
 
 async def run_finetune(worker: Worker, job: Job, what: Finetune) -> Outcome:
@@ -109,5 +114,6 @@ FINETUNE: Final = Kind(
     request=Finetune,
     run=run_finetune,
     check=check_finetune,
+    needs=needs,
     doc="Has a provider make a model of a dataset.",
 )

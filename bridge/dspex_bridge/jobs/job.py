@@ -124,10 +124,13 @@ class Job:
             offset = page["next"]
         return rows
 
-    async def program(self, program: str, version: int | None = None) -> tuple[int, dict[str, object]]:
+    async def program(
+        self, program: str, version: int | None = None, tag: str | None = None
+    ) -> tuple[int, dict[str, object]]:
         """A stored program: the number of its version, and its record, as `program.load` has it.
 
-        Without a version it is the newest one at the job's first look, in every attempt.
+        Without a version it is, in every attempt, the newest one at the job's first look; with a tag the
+        one that had it at the submission.
 
         Raises:
             DSPexError: `unknown_program` and others.
@@ -135,6 +138,8 @@ class Job:
         asked: dict[str, object] = {"program": program}
         if version is not None:
             asked["version"] = version
+        if tag is not None:
+            asked["tag"] = tag
         found = _map(await self._ask("job.program", **asked))
         return cast("int", found["version"]), cast("dict[str, object]", found["record"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,36 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NeededProgram:
+    """A stored program that a request names; the supervisor looks for it before there is a job.
+
+    Attributes:
+        path: Of the part of the request that names it, such as `request.teacher`.
+        program, version, tag: As it is named there.
+    """
+
+    path: str
+    program: str
+    version: int | None = None
+    tag: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeededRows:
+    """Stored rows that a request names; likewise.
+
+    Attributes:
+        path: Of the part of the request that names them, such as `request.trainset`.
+        dataset, version, select: As they are named there.
+    """
+
+    path: str
+    dataset: str
+    version: int | None = None
+    select: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """One row of the table.
 
@@ -59,6 +89,7 @@ class Kind:
             cancelled, so is the job.
         check: Refuses a request that can come to nothing; it is called before there is a job, in a worker
             of the pool, and must be short.
+        needs: What stored things a request names that must be there.
         doc: One sentence.
     """
 
@@ -66,4 +97,5 @@ class Kind:
     request: type | None
     run: Callable[[Worker, Job, Any], Coroutine[Any, Any, Outcome]]
     check: Callable[[Worker, Any], None] | None = None
+    needs: Callable[[Any], Sequence[NeededProgram | NeededRows]] | None = None
     doc: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from dspex_protocol.records import read
@@ -15,7 +15,7 @@ from ..worker.calls import RunningCall
 from .answers import Answers
 from .budget import Budget, Cost
 from .job import Job
-from .kind import Kind, Outcome, Save
+from .kind import Kind, NeededProgram, NeededRows, Outcome, Save
 from .kinds import find_kind
 
 SETTLE_S: Final = 30.0
@@ -86,12 +86,17 @@ async def _run_until_stopped(worker: Worker, job: Job, kind: Kind, request: Any)
     return work.result()
 
 
-def check_job(worker: Worker, call: RunningCall, what: CheckJob) -> None:
-    """Refuse what could not begin."""
+def check_job(worker: Worker, call: RunningCall, what: CheckJob) -> object:
+    """Refuse what could not begin, and say what it needs of what is stored."""
     kind = find_kind(worker.kinds, what.kind)
     request = _request(kind, what.request)
     if kind.check is not None:
         kind.check(worker, request)
+    needs = () if kind.needs is None else kind.needs(request)
+    return {
+        "programs": [asdict(one) for one in needs if isinstance(one, NeededProgram)],
+        "datasets": [asdict(one) for one in needs if isinstance(one, NeededRows)],
+    }
 
 
 def _request(kind: Kind, request: object) -> Any:
@@ -123,5 +128,5 @@ CHECK_JOB: Final = Operation(
     parameters=CheckJob,
     run=check_job,
     inline=True,
-    doc="Refuses a job that cannot begin.",
+    doc="Refuses a job that cannot begin; which stored things it needs.",
 )

@@ -19,12 +19,21 @@ from ..lms.lms import LanguageModels
 from ..metrics.catalog import MetricBuilder
 from ..programs.builder import Builder
 from ..programs.live import LiveProgram
-from ..programs.records import Spec, read_record
+from ..programs.records import read_record
 from ..programs.state import copy_module, named_learners
 from ..refusals import missing, refusal
 from ..rows import Worker
 from .catalog import Chosen, check_means, read_optimizer
-from .request import DatasetChoice, Optimize, SaveChoice, check_choice, check_rows, examples_of
+from .request import (
+    Choice,
+    DatasetChoice,
+    Optimize,
+    SaveChoice,
+    check_choice,
+    check_rows,
+    examples_of,
+    needs,
+)
 from .reshaping import bind_trainable, ensemble_of, nearest_of
 from .running import Made, Run
 from .waiting import models_of_program, models_of_request, models_there
@@ -90,7 +99,7 @@ def check(worker: Worker, what: Optimize) -> None:
         check_rows(what.trainset, signature, "request.trainset")
         check_rows(what.valset, signature, "request.valset")
     if what.teacher is not None:
-        check_choice(what.teacher.program, what.teacher.version, what.teacher.spec, "request.teacher")
+        check_choice(what.teacher, "request.teacher")
         if "teacher" not in chosen.row.takes:
             raise refusal("request.teacher", f"none: {chosen.row.name} takes no teacher", "one")
         if what.teacher.lm is not None:
@@ -106,14 +115,14 @@ def check(worker: Worker, what: Optimize) -> None:
 
 def _check_subject(chosen: Chosen, what: Optimize) -> None:
     if "programs" not in chosen.row.needs:
-        check_choice(what.program, what.version, what.spec, "request")
+        check_choice(what, "request")
         return
     if what.program is not None or what.spec is not None:
         raise refusal(
             "request.program", f"none beside `programs`, of which {chosen.row.name} makes one", "one"
         )
     for n, choice in enumerate(what.programs):
-        check_choice(choice.program, choice.version, choice.spec, f"request.programs[{n}]")
+        check_choice(choice, f"request.programs[{n}]")
 
 
 def _check_needs(chosen: Chosen, what: Optimize) -> None:
@@ -130,12 +139,10 @@ async def _subject(
     """What is optimized, with its version; of an ensemble also its members."""
     _check_subject(chosen, what)
     if "programs" not in chosen.row.needs:
-        version, program = await _program(job, builder, what.program, what.version, what.spec, "request")
+        version, program = await _program(job, builder, what, "request")
         return version, program, []
     members = [
-        (await _program(job, builder, choice.program, choice.version, choice.spec, f"request.programs[{n}]"))[
-            1
-        ]
+        (await _program(job, builder, choice, f"request.programs[{n}]"))[1]
         for n, choice in enumerate(what.programs)
     ]
     return None, ensemble_of(builder, members, chosen.options["size"]), members
@@ -164,14 +171,12 @@ def _threads(program: LiveProgram, what: Optimize) -> int:
     return min(what.num_threads, MAX_CODE_THREADS) if program.template.runs_code else what.num_threads
 
 
-async def _program(
-    job: Job, builder: Builder, program: str | None, version: int | None, spec: Spec | None, path: str
-) -> tuple[int | None, LiveProgram]:
-    check_choice(program, version, spec, path)
-    if program is None:
-        assert spec is not None  # it was checked
-        return None, builder.template(spec, f"{path}.spec").program
-    number, record = await job.program(program, version)
+async def _program(job: Job, builder: Builder, choice: Choice, path: str) -> tuple[int | None, LiveProgram]:
+    check_choice(choice, path)
+    if choice.program is None:
+        assert choice.spec is not None  # it was checked
+        return None, builder.template(choice.spec, f"{path}.spec").program
+    number, record = await job.program(choice.program, choice.version, choice.tag)
     return number, builder.load(read_record(record))
 
 
@@ -192,7 +197,7 @@ async def _teacher(job: Job, builder: Builder, lms: LanguageModels, what: Optimi
     if what.teacher is None:
         return None
     choice = what.teacher
-    _, program = await _program(job, builder, choice.program, choice.version, choice.spec, "request.teacher")
+    _, program = await _program(job, builder, choice, "request.teacher")
     module: Any = _with_models(program, lms).module
     # Who is named teaches as it is: from one that is not compiled DSPy takes its demos and its model.
     module._compiled = True  # noqa: SLF001 - there is no other way to say so
@@ -268,5 +273,6 @@ OPTIMIZE = Kind(
     request=Optimize,
     run=optimize,
     check=check,
+    needs=needs,
     doc="Makes a better program of a program, by one of DSPy's optimizers.",
 )

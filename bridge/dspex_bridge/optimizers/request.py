@@ -12,6 +12,7 @@ from dspex_protocol.errors import invalid_argument
 from dspex_protocol.limits import MAX_NAME_BYTES
 from dspex_protocol.records import Doc, Length, Range
 
+from ..jobs.kind import NeededProgram, NeededRows
 from ..programs.records import Spec
 from ..refusals import missing, refusal
 from ..signatures.signatures import check_inputs
@@ -33,6 +34,7 @@ class ProgramChoice:
 
     program: Annotated[Name | None, Doc("id of a stored program")] = None
     version: Annotated[int | None, Range(1), Doc("of it; default: the newest")] = None
+    tag: Annotated[Name | None, Doc("of the version, instead of its number")] = None
     spec: Annotated[Spec | None, Doc("of a program, instead")] = None
 
 
@@ -42,6 +44,7 @@ class TeacherChoice:
 
     program: Annotated[Name | None, Doc("id of a stored program")] = None
     version: Annotated[int | None, Range(1), Doc("of it; default: the newest")] = None
+    tag: Annotated[Name | None, Doc("of the version, instead of its number")] = None
     spec: Annotated[Spec | None, Doc("of a program, instead")] = None
     lm: Annotated[Name | None, Doc("a configured language model that it asks")] = None
 
@@ -80,6 +83,7 @@ class Optimize:
     optimizer: Annotated[object, Doc("{optimizer, options, compile}; docs/optimizers.md")]
     program: Annotated[Name | None, Doc("id of the stored program that is optimized")] = None
     version: Annotated[int | None, Range(1), Doc("of it; default: the newest")] = None
+    tag: Annotated[Name | None, Doc("of the version, instead of its number")] = None
     spec: Annotated[Spec | None, Doc("of the program, instead")] = None
     metric: Annotated[object, Doc("{metric, options}; docs/metrics.md")] = None
     trainset: Annotated[Rows | None, Doc("what it learns from")] = None
@@ -111,16 +115,64 @@ class Source(Protocol):
         ...
 
 
-def check_choice(program: str | None, version: int | None, spec: Spec | None, path: str) -> None:
+class Choice(Protocol):
+    """How a program is named: one of those above."""
+
+    @property
+    def program(self) -> str | None:
+        """Of a stored one."""
+        ...
+
+    @property
+    def version(self) -> int | None:
+        """Of it."""
+        ...
+
+    @property
+    def tag(self) -> str | None:
+        """Of its version."""
+        ...
+
+    @property
+    def spec(self) -> Spec | None:
+        """Of one that is not stored."""
+        ...
+
+
+def check_choice(choice: Choice, path: str) -> None:
     """See that a program is named in one way.
 
     Raises:
         CallerError: `invalid_argument`.
     """
-    if (program is None) == (spec is None):
-        raise refusal(f"{path}.program", "a stored program or a spec", "both" if program else "none of them")
-    if version is not None and program is None:
-        raise refusal(f"{path}.version", "none beside a spec", str(version))
+    if (choice.program is None) == (choice.spec is None):
+        got = "both" if choice.program else "none of them"
+        raise refusal(f"{path}.program", "a stored program or a spec", got)
+    if choice.version is not None and choice.program is None:
+        raise refusal(f"{path}.version", "none beside a spec", str(choice.version))
+    if choice.tag is not None and choice.program is None:
+        raise refusal(f"{path}.tag", "none beside a spec", repr(choice.tag[:64]))
+    if choice.tag is not None and choice.version is not None:
+        raise refusal(f"{path}.tag", "none beside a version", repr(choice.tag[:64]))
+
+
+def needs(what: Optimize) -> list[NeededProgram | NeededRows]:
+    """What a request names that is stored."""
+    choices: list[tuple[Choice | None, str]] = [(what, "request"), (what.teacher, "request.teacher")]
+    choices += [(choice, f"request.programs[{n}]") for n, choice in enumerate(what.programs)]
+    rows = ((what.trainset, "request.trainset"), (what.valset, "request.valset"))
+    return [
+        *(
+            NeededProgram(path=path, program=choice.program, version=choice.version, tag=choice.tag)
+            for choice, path in choices
+            if choice is not None and choice.program is not None
+        ),
+        *(
+            NeededRows(path=path, dataset=some.dataset, version=some.version, select=some.select)
+            for some, path in rows
+            if isinstance(some, DatasetChoice)
+        ),
+    ]
 
 
 async def examples_of(

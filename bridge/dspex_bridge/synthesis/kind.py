@@ -17,7 +17,7 @@ from dspex_protocol.records import Doc, Length, Range
 from ..adapters.choosing import adapter_of
 from ..jobs.asking import JobJournal
 from ..jobs.job import Job
-from ..jobs.kind import Kind, Outcome
+from ..jobs.kind import Kind, NeededRows, Outcome
 from ..refusals import refusal, unknown_field
 from ..rows import Worker
 from ..signatures.signatures import build_signature, normal_of
@@ -82,6 +82,16 @@ def check_synthesize(worker: Worker, what: Synthesize) -> None:
             )
     Distinct(_unique_by(what, signature), what.near, "request.near")
     worker.lms.get(what.lm, "request.lm")
+
+
+def needs(what: Synthesize) -> list[NeededRows]:
+    """What a request names that is stored."""
+    shown = what.examples
+    if shown is None:
+        return []
+    return [
+        NeededRows(path="request.examples", dataset=shown.dataset, version=shown.version, select=shown.select)
+    ]
 
 
 def _unique_by(what: Synthesize, signature: type[dspy.Signature]) -> list[str]:
@@ -225,5 +235,6 @@ SYNTHESIZE: Final = Kind(
     request=Synthesize,
     run=run_synthesize,
     check=check_synthesize,
+    needs=needs,
     doc="Has a language model write rows of a dataset.",
 )

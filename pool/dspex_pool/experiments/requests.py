@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple, cast
 
+from dspex_pool.jobs.records import pin_of
 from dspex_protocol import FunctionReference
 
 MAX_PARAMS: Final = 400
@@ -137,10 +138,10 @@ def origin_of(request: Mapping[str, object]) -> tuple[dict[str, object], dict[st
     found = Told({}, {}, {})
     is_of_program = request.get("program") is not None
     if is_of_program:
-        _note(found, OF_PROGRAMS, "program", request.get("program"), request.get("version"))
+        _note(found, OF_PROGRAMS, "program", request)
     if request.get("dataset") is not None:
-        version = None if is_of_program else request.get("version")
-        _note(found, OF_DATASETS, "dataset", request.get("dataset"), version)
+        without = {"dataset": request["dataset"]} if is_of_program else request
+        _note(found, OF_DATASETS, "dataset", without)
     for name, value in request.items():
         _note_nested(found, name, value)
     members = request.get("programs")
@@ -153,14 +154,16 @@ def _note_nested(found: Told, name: str, value: object) -> None:
     choice = cast("dict[str, object]", value) if isinstance(value, dict) else {}
     for kind in ("program", "dataset"):
         if isinstance(choice.get(kind), str) and name not in ("save_as", "spec"):
-            _note(found, (name, f"{name}_version"), kind, choice[kind], choice.get("version"))
+            _note(found, (name, f"{name}_version"), kind, choice)
 
 
-def _note(found: Told, names: tuple[str, str], kind: str, given: object, version: object) -> None:
+def _note(found: Told, names: tuple[str, str], kind: str, choice: Mapping[str, object]) -> None:
+    given, version, tag = choice[kind], choice.get("version"), choice.get("tag")
     if not isinstance(given, str) or not all(len(name) <= MAX_NAME_CHARACTERS for name in names):
         return
     found.lineage[names[0]] = given
     if isinstance(version, int):
         found.lineage[names[1]] = version
     else:
-        found.pins[names[1]] = f"{kind}/{given}"
+        is_tagged = kind == "program" and isinstance(tag, str)
+        found.pins[names[1]] = pin_of(given, str(tag)) if is_tagged else f"{kind}/{given}"

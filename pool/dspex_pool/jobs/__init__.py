@@ -5,7 +5,8 @@ that says is committed with the lease's epoch, so that a server which was stoppe
 nothing. All that a job must not ask for twice is in its journal of answers.
 
 - `records` is what the store keeps; `steps` says what follows from what, without I/O.
-- `operations` are the methods with their parameters, `methods` answers them, `refusals` are the errors.
+- `operations` are the methods with their parameters, `methods` answers them, `refusals` are the errors;
+  `needs` looks whether what a request names is there.
 - `shelf` submits, reads and deletes; `answers` says how clients are told.
 - `keeping` commits what happens to one job, as its owner; `heartbeat` keeps it owned.
 - `process` starts a job's worker and hears it; `asking` answers what it asks of the supervisor,

@@ -15,7 +15,7 @@ from dspex_pool.datasets.records import Contents
 from dspex_pool.datasets.steps import Piece
 from dspex_pool.datasets.writer import Writer, whole
 from dspex_pool.library.failures import told
-from dspex_pool.library.names import Reference, check_program
+from dspex_pool.library.names import Reference, check_program, check_tag
 from dspex_pool.library.writes import Write
 from dspex_pool.own_method import Note
 from dspex_pool.ports import Stored, Timers
@@ -192,7 +192,11 @@ class Asking:
         program = check_program(decode_value(asked.get("program", b"\xc0")), "program")
         version = decode_value(asked.get("version", b"\xc0"))
         if version is None:
-            version = await self._pinned(f"program/{program}", lambda: self._newest_of(program))
+            tag = decode_value(asked.get("tag", b"\xc0"))
+            tag = None if tag is None else check_tag(tag)
+            version = await self._pinned(
+                records.pin_of(program, tag), lambda: self._version_of(Reference(program, None, tag))
+            )
         if not isinstance(version, int) or isinstance(version, bool):
             raise invalid_argument("version", "the number of a version", version)
         reference = Reference(program, version)
@@ -200,8 +204,8 @@ class Asking:
         said = {"program": encode_value(program), "version": encode_value(held[1]), "record": held[2]}
         return join_map(said)
 
-    async def _newest_of(self, program: str) -> int:
-        return (await self._library.fetch(Reference(program)))[1]
+    async def _version_of(self, reference: Reference) -> int:
+        return (await self._library.fetch(reference))[1]
 
     async def _pinned(self, what: str, newest: Callable[[], Awaitable[int]]) -> int:
         """The version that this job works on: the one that was the newest when it first asked."""

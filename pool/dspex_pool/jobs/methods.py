@@ -15,12 +15,13 @@ from dspex_pool.library.names import check_program
 from dspex_pool.library.writes import in_order
 from dspex_pool.ports import Stored
 from dspex_pool.program_methods import AskWorker, Encoded, Handler, parameters
-from dspex_protocol import decode_value, encode_value, invalid_argument
+from dspex_protocol import DSPexError, decode_value, encode_value, invalid_argument
 from dspex_protocol.records import read
 from dspex_protocol.slices import cut_map, is_map, join_map
 
 from .answers import describe, event_row, failure_of
 from .following import Following
+from .needs import Stock, read_needs
 from .news import News
 from .operations import (
     Budget,
@@ -32,7 +33,7 @@ from .operations import (
     ResumeJob,
     Terms,
 )
-from .records import State
+from .records import Job, State
 from .shelf import Shelf, Wish
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class JobMethods:
         shelf: Where jobs are.
         following: Streams events.
         news: What happens to jobs here.
+        stock: Programs and datasets that requests name.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class JobMethods:
         shelf: Shelf,
         following: Following,
         news: News,
+        stock: Stock,
     ) -> None:
         self._apart = stored.tasks.apart
         self._chronicle = Chronicle(stored)
@@ -70,6 +73,7 @@ class JobMethods:
         self._shelf = shelf
         self._following = following
         self._news = news
+        self._stock = stock
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
@@ -90,13 +94,22 @@ class JobMethods:
     async def _submit(self, call: Call) -> object:
         terms, request = _cut(call.payload)
         checked = join_map({"kind": encode_value(terms.kind), "request": request})
-        await self._ask(call, "job.check", checked)
+        needs = read_needs(await self._ask(call, "job.check", checked))
         digest, told = await worked_out(self._apart, len(request), lambda: _looked_at(terms, request))
         write_id = call.meta.get("write_id")
+        key = terms.key or (None if write_id is None else f"write/{write_id}")
+        try:
+            pins = await self._stock.look(needs)
+        except DSPexError:
+            # What it was begun with may be gone since; the job is there.
+            known = await self._shelf.job_of(key, digest)
+            if known is None:
+                raise
+            return _submitted(known, created=False)
         wish = Wish(
             kind=terms.kind,
             request=request,
-            key=terms.key or (None if write_id is None else f"write/{write_id}"),
+            key=key,
             digest=digest,
             budget=limits_of(terms.budget) or {},
             deadline_s=terms.deadline_s,
@@ -104,11 +117,12 @@ class JobMethods:
             tenant=call.tenant.name,
             experiment=terms.experiment,
             told=told,
+            pins=pins,
         )
         call.begin_effects()
         job, created = await self._shelf.submit(wish)
         self._news.submitted()
-        return {"job": job.job, "created": created, "experiment": job.experiment, "run": job.run}
+        return _submitted(job, created=created)
 
     async def _get(self, call: Call) -> object:
         wish = parameters(GetJob, call)
@@ -194,6 +208,10 @@ def limits_of(budget: Budget | None) -> dict[str, int | float] | None:
     if budget is None:
         return None
     return {name: limit for name, limit in asdict(budget).items() if limit is not None}
+
+
+def _submitted(job: Job, *, created: bool) -> dict[str, object]:
+    return {"job": job.job, "created": created, "experiment": job.experiment, "run": job.run}
 
 
 def _cut(payload: bytes) -> tuple[Terms, bytes]:

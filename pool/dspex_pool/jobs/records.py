@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from dspex_pool.library.records import open_body
+from dspex_pool.library.records import SEPARATOR, open_body
 from dspex_pool.library.sealing import Broken, TooNew, seal
 from dspex_pool.library.upgrades import Step
 from dspex_pool.store import Key
@@ -94,7 +94,7 @@ class Job:
         forgiven: So many of the first answers were there at the last of those: what failed among them is
             asked for again.
         best_score: Of the best result so far; None for none.
-        pins: Which version of a program or dataset it works on, where it named none.
+        pins: Which version of a program or dataset it works on, where it named none, or a tag.
         progress: The latest figures, as they were when they were last written.
         saved: The program that it has made, and its version.
         experiment, run: Where a run tells of it; None for nowhere.
@@ -141,6 +141,11 @@ class Job:
 def key_of(collection: str, job: str) -> Key:
     """Where one of a job's records is."""
     return Key(collection, job)
+
+
+def pin_of(program: str, tag: str | None = None) -> str:
+    """Under which name `Job.pins` has the version of a program; no name of one has a separator."""
+    return f"program/{program}" if tag is None else f"program/{program}{SEPARATOR}{tag}"
 
 
 def events_of(job: str) -> str:

@@ -33,7 +33,7 @@ class Wish:
         request: What that needs, encoded.
         key: Under which there is one job only; None for none.
         digest: Of all that makes it the same as another one under its key.
-        budget, deadline_s, note, tenant, experiment: As in `records.Job`.
+        budget, deadline_s, note, tenant, pins, experiment: As in `records.Job`.
         told: What its run says of the request; None where there is to be no run.
     """
 
@@ -45,6 +45,7 @@ class Wish:
     deadline_s: float | None
     note: str | None
     tenant: str
+    pins: dict[str, int]
     experiment: str | None = None
     told: Told | None = None
 
@@ -82,9 +83,9 @@ class Shelf:
             DSPexError: `job_key_reused`.
         """
         for _ in range(TRIES):
-            known = await self._job_of_key(wish)
+            known = await self.job_of(wish.key, wish.digest)
             if known is not None:
-                return (await self.get(known)).job, False
+                return known, False
             job = self._made_of(wish)
             job, run = await self._with_run(job, wish)
             changes = self._changes_for(job, wish) + run
@@ -105,18 +106,27 @@ class Shelf:
         begun = await self._experiments.beginning(wish.experiment, None, beginning_of(job, wish.told))
         return replace(job, experiment=wish.experiment, run=begun.run), begun.changes
 
-    async def _job_of_key(self, wish: Wish) -> str | None:
-        if wish.key is None:
+    async def job_of(self, key: str | None, digest: bytes) -> Job | None:
+        """The job that was submitted under a key; None where there is none, or no key.
+
+        Args:
+            key: It.
+            digest: Of the submission that is to be the same.
+
+        Raises:
+            DSPexError: `job_key_reused`.
+        """
+        if key is None:
             return None
         with told:
-            (record,) = await self._store.get([records.key_of(records.KEY, wish.key)])
+            (record,) = await self._store.get([records.key_of(records.KEY, key)])
         if record is None:
             return None
-        known = records.open_record(records.KEY, wish.key, record.body)
+        known = records.open_record(records.KEY, key, record.body)
         job = str(known["job"])
-        if known["digest"] != wish.digest:
-            raise refusals.key_reused(wish.key, job)
-        return job
+        if known["digest"] != digest:
+            raise refusals.key_reused(key, job)
+        return (await self.get(job)).job
 
     def _made_of(self, wish: Wish) -> Job:
         now_ms = self._wall_ms()
@@ -129,6 +139,7 @@ class Shelf:
             state=State.QUEUED,
             budget=wish.budget,
             deadline_s=wish.deadline_s,
+            pins=wish.pins,
             created_ms=now_ms,
         )
 

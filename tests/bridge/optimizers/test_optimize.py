@@ -181,6 +181,8 @@ async def test_the_seed_is_the_optimizers_own() -> None:
         ({"num_threads": 1000}, "request.num_threads"),
         ({"seed": -1}, "request.seed"),
         ({"teacher": {}}, "request.teacher.program"),
+        ({"teacher": {"program": "p", "version": 1, "tag": "t"}}, "request.teacher.tag"),
+        ({"tag": "t"}, "request.tag"),
         ({"surprise": 1}, "request.surprise"),
     ],
 )
@@ -188,6 +190,36 @@ async def test_what_cannot_begin_is_refused(change: dict[str, object], field: st
     """By the part that is wrong."""
     what = {key: value for key, value in {**request("COPRO"), **change}.items() if value is not None}
     assert field == (await refused(what)).details["field"]
+
+
+async def test_what_it_needs_of_what_is_stored_is_told() -> None:
+    """Programs by number or tag, and datasets, each with the part of the request that names it."""
+    what = {
+        **request("COPRO", trainset={"dataset": "rows", "select": {"sample": 3}}),
+        "program": "p",
+        "tag": "best",
+        "valset": {"dataset": "rows", "version": 2},
+    }
+    del what["spec"]
+    several = {
+        "optimizer": {"optimizer": "Ensemble"},
+        "programs": [{"program": "a", "version": 3}, {"spec": what_is_none()}],
+    }
+    async with worker_here(LMS) as (hop, _):
+        one: Any = await hop.call("job.check", {"kind": "optimize", "request": what})
+        other: Any = await hop.call("job.check", {"kind": "optimize", "request": several})
+    assert [{"path": "request", "program": "p", "version": None, "tag": "best"}] == one["programs"]
+    assert [
+        {"path": "request.trainset", "dataset": "rows", "version": None, "select": {"sample": 3}},
+        {"path": "request.valset", "dataset": "rows", "version": 2, "select": None},
+    ] == one["datasets"]
+    named = [(needed["path"], needed["program"], needed["version"]) for needed in other["programs"]]
+    assert [("request.programs[0]", "a", 3)] == named
+
+
+def what_is_none() -> object:
+    """A program that is not stored."""
+    return {"module": "Predict", "signature": SIGNATURE}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dspex_pool.experiments.requests import MAX_CHARACTERS, MAX_PARAMS, params_of, told_of_job
+from dspex_pool.jobs.records import pin_of
 from dspex_protocol import FunctionReference
 
 REQUEST = {
@@ -50,6 +51,14 @@ def test_a_version_is_that_of_what_it_stands_beside() -> None:
     )
     assert {"programs.0": "a", "programs.0_version": 1, "programs.1": "b"} == lineage
     assert {"programs.1_version": "program/b"} == pins
+
+
+def test_a_tag_means_the_version_that_the_job_has_for_it() -> None:
+    """And not that of the same program without one."""
+    asked = {"program": "qa", "tag": "best", "teacher": {"program": "qa"}}
+    params, lineage, pins = told_of_job("optimize", asked, {})
+    assert ({"kind": "optimize", "tag": "best"}, {"program": "qa", "teacher": "qa"}) == (params, lineage)
+    assert {"version": pin_of("qa", "best"), "teacher_version": pin_of("qa")} == pins
 
 
 @pytest.mark.parametrize(

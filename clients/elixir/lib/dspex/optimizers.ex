@@ -22,7 +22,8 @@ defmodule DSPex.Optimizers do
   ## What is optimized
 
   The id or `DSPex.Program` of a stored program, whose next version the result becomes; or a spec, of which
-  nothing is stored unless `save_as:` says so. For `Ensemble` a list of either.
+  nothing is stored unless `save_as:` says so. For `Ensemble` a list of either. A tag means the version that
+  it is on when the job is submitted.
 
   ## Options
 
@@ -181,31 +182,20 @@ defmodule DSPex.Optimizers do
 
   # A keyword list is a spec.
   defp subject([_ | _] = programs) do
-    if Keyword.keyword?(programs), do: choice(programs, "program"), else: subjects(programs)
+    if Keyword.keyword?(programs), do: choice(programs), else: subjects(programs)
   end
 
-  defp subject(program), do: choice(program, "program")
+  defp subject(program), do: choice(program)
 
   defp subjects(programs) do
-    choices =
-      programs
-      |> Enum.with_index()
-      |> all(fn {program, index} -> choice(program, "programs[#{index}]") end)
-
-    with {:ok, choices} <- choices, do: {:ok, %{"programs" => choices}}
+    with {:ok, choices} <- all(programs, &choice/1), do: {:ok, %{"programs" => choices}}
   end
 
-  defp choice(program, path) when is_binary(program) or is_struct(program, Program) do
-    with {:ok, program} <- Program.from(program) do
-      case program do
-        %{tag: nil, version: nil} -> {:ok, %{"program" => program.id}}
-        %{tag: nil} -> {:ok, %{"program" => program.id, "version" => program.version}}
-        _tagged -> {:error, Error.invalid_argument(path, "a program without a tag", program)}
-      end
-    end
+  defp choice(program) when is_binary(program) or is_struct(program, Program) do
+    with {:ok, program} <- Program.from(program), do: {:ok, Program.to_meta(program)}
   end
 
-  defp choice(spec, _path) do
+  defp choice(spec) do
     with {:ok, spec} <- Spec.from_program(spec), do: {:ok, %{"spec" => Spec.to_wire(spec)}}
   end
 
@@ -223,7 +213,7 @@ defmodule DSPex.Optimizers do
   defp field(:metric, metric, _own), do: named(:metric, Metric.to_wire(metric, "metric"))
 
   defp field(:teacher, teacher, own) do
-    with {:ok, choice} <- choice(teacher, "teacher") do
+    with {:ok, choice} <- choice(teacher) do
       lm = if own[:teacher_lm], do: %{"lm" => to_string(own.teacher_lm)}, else: %{}
       {:ok, {"teacher", Map.merge(choice, lm)}}
     end

@@ -56,6 +56,18 @@ defmodule DSPex.OptimizersTest do
     refute is_map_key(request, "program")
   end
 
+  test "a tag, of the program, its teacher and those of an ensemble", %{test: name} do
+    tagged = Program.new("qa", tag: "best")
+    {request, _job} = sent(name, tagged, :COPRO, teacher: Program.new("wise", tag: "old"))
+
+    assert %{"program" => "qa", "tag" => "best", "teacher" => %{"program" => "wise", "tag" => "old"}} =
+             request
+
+    refute is_map_key(request, "version")
+    {request, _job} = sent(:"#{name}2", [tagged, "b"], "Ensemble", [])
+    assert request["programs"] == [%{"program" => "qa", "tag" => "best"}, %{"program" => "b"}]
+  end
+
   test "several programs, of an ensemble; and steps of a strategy", %{test: name} do
     {request, _job} = sent(name, ["a", {:predict, "q -> a"}], "Ensemble", save_as: "both")
     assert [%{"program" => "a"}, %{"spec" => %{"module" => "Predict"}}] = request["programs"]
@@ -109,7 +121,6 @@ defmodule DSPex.OptimizersTest do
     assert mistake(start.(:COPRO, save_as: 3)) == "save_as"
     assert mistake(start.(:COPRO, bugdet: 3)) == "bugdet"
     assert mistake(start.(:COPRO, :x)) == "options"
-    assert mistake(Optimizers.start(name, Program.new("qa", tag: "t"), :COPRO, [])) == "program"
     assert mistake(Optimizers.start(name, 3, :COPRO, [])) == "program"
     assert mistake(Optimizers.optimize(name, "qa", :COPRO, on_event: 3)) == "on_event"
   end

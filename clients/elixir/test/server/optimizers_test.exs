@@ -4,7 +4,7 @@ defmodule DSPex.OptimizersServerTest do
 
   import DSPex.Servers
 
-  alias DSPex.{Error, Metric, Optimizers, Program}
+  alias DSPex.{Error, Metric, Optimizers, Program, Programs}
   alias DSPex.Jobs.Event
 
   @moduletag :server
@@ -76,6 +76,35 @@ defmodule DSPex.OptimizersServerTest do
     assert made = Optimizers.result!(dspex, job)
     assert length(made.state["self"]["demos"]) > 2
     assert made.scored_rows >= 2
+  end
+
+  test "a tag means the version that it is on at the submission", %{dspex: dspex} do
+    DSPex.create!(dspex, {:predict, "animal -> sound"}, program: "tagged", tags: ["first"])
+    Programs.update!(dspex, "tagged", state: %{"self" => %{"instructions" => "Say what it says."}})
+
+    assert {:ok, made} =
+             Optimizers.optimize(dspex, Program.new("tagged", tag: "first"), :LabeledFewShot,
+               trainset: @rows,
+               save_as: "made of the first"
+             )
+
+    assert %Program{id: "made of the first", version: 1} = made.program
+    events = DSPex.Jobs.events!(dspex, made.job).entries
+    assert [%{data: %{"version" => 1}}] = Enum.filter(events, &(&1.type == "optimizing"))
+  end
+
+  test "what is not there is said before there is a job, with the option that names it", %{dspex: dspex} do
+    refused = fn program, options ->
+      assert {:error, %Error{} = error} = Optimizers.start(dspex, program, :LabeledFewShot, options)
+      {error.type, error.details["field"]}
+    end
+
+    spec = {:predict, "animal -> sound"}
+    DSPex.create!(dspex, spec, program: "untagged")
+    assert {:unknown_program, "request.program"} = refused.("nobody's", trainset: @rows)
+    assert {:unknown_program, "request.tag"} = refused.(Program.new("untagged", tag: "x"), trainset: @rows)
+    assert {:unknown_dataset, "request.trainset.dataset"} = refused.(spec, trainset: "nobody's")
+    refute Enum.any?(DSPex.Jobs.list!(dspex).entries, &(&1.state == :failed))
   end
 
   test "what cannot be is said before there is a job", %{dspex: dspex} do
