@@ -11,6 +11,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 from tests.support.job_servers import ended, events
 from tests.support.servers import serving, wait_for
+from tests.support.sim_http import served
 
 from dspex_bridge.sim.app import build_app
 from dspex_bridge.sim.model import SimModel, SimOptions
@@ -92,6 +93,32 @@ async def test_a_model_is_paid_for_once_whatever_dies() -> None:
                 "program.predict", {"spec": spec, "inputs": {"number": 7}, "lm": lm}
             )
             assert 14 == answer.value["fields"]["double"]
+
+
+async def test_a_provider_that_is_away_is_waited_for() -> None:
+    """A job of hours does not fail for a minute in which nobody answers, and is not begun again."""
+    tunings = Tunings(3.0)
+    async with served(tunings=tunings) as provider:
+        lms = {"small": {"model": "openai/sim-base", "api_base": provider.base}}
+        async with serving("--workers", "1", lms=lms, limit_s=240) as client:
+            rows = [{"number": number, "double": 2 * number} for number in range(12)]
+            await client.call("dataset.put", {"dataset": "doubles", "rows": rows, "signature": DOUBLES})
+            request = {"lm": "small", "dataset": "doubles", "signature": DOUBLES}
+            job = await begun(client, "finetune", request)
+            while not tunings.jobs:
+                await asyncio.sleep(0.02)
+            provider.is_away = True
+            while not await waited(client, job):
+                await asyncio.sleep(0.05)
+            provider.is_away = False
+            done = await ended(client, job, 120.0)
+            assert ("done", 1, 1) == (done["state"], done["attempt"], len(tunings.jobs)), done
+            assert ["small"] == await waited(client, job)
+
+
+async def waited(client: Client, job: str) -> list[str]:
+    """Models that a job has waited for."""
+    return [event["model"] for event in await events(client, job) if event["type"] == "waiting_for_model"]
 
 
 async def test_cancelling_a_fine_tune_stops_the_provider() -> None:

@@ -12,6 +12,7 @@ from aiohttp import web
 from dspex_bridge.sim import SimModel, SimOptions
 from dspex_bridge.sim.app import build_app
 from dspex_bridge.sim.faults import read_faults
+from dspex_bridge.sim.tuning import Tunings
 
 
 @dataclass
@@ -34,10 +35,12 @@ class Served:
 
 
 @asynccontextmanager
-async def served(faults: str = "", options: SimOptions | None = None) -> AsyncGenerator[Served]:
+async def served(
+    faults: str = "", options: SimOptions | None = None, tunings: Tunings | None = None
+) -> AsyncGenerator[Served]:
     """Serve while in the block, on a free port."""
     seen = Served()
-    app = build_app(SimModel(options or SimOptions(seed=3, token_chars=7)), read_faults(faults))
+    app = build_app(SimModel(options or SimOptions(seed=3, token_chars=7)), read_faults(faults), tunings)
     app.middlewares.append(_recording(seen))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()

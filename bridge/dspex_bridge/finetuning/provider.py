@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -13,8 +14,9 @@ from dspy.clients.utils_finetune import TrainDataFormat
 
 from dspex_protocol.errors import error
 
+from ..lms.accounts import Account
 from ..lms.answering import CountingLM
-from ..lms.lms import LanguageModels
+from ..lms.lms import DEFAULT, LanguageModels
 from ..refusals import refusal
 from .endpoint import ProviderEvent, ProviderJob, TuningEndpoint
 from .examples import conversation_of, training_file
@@ -60,7 +62,10 @@ class TuningProvider:
             check_local(options, "options")
             return await tuned_locally(wish, [dict(row) for row in rows], self._job.answers)
         async with self._endpoint(name) as endpoint:
-            return await tuned(endpoint, wish, self._job.answers, self._tell)
+            # Not the model's own: that may answer while nothing can be tuned.
+            account = Account(label=name or DEFAULT, model=f"fine-tuning of {model}")
+            patiently = functools.partial(self._job.outages.ask, account)
+            return await tuned(endpoint, wish, self._job.answers, self._tell, patiently)
 
     async def _tell(self, event: ProviderEvent) -> None:
         await self._job.event("provider", level=event.level, message=event.message, data=dict(event.data))

@@ -7,13 +7,15 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 from dspex_protocol.errors import error
 
 from ..jobs.answers import Answer
 from .endpoint import ProviderEvent, ProviderJob, TuningEndpoint
 from .examples import TrainingFile
+
+T = TypeVar("T")
 
 LEAST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 20.0
@@ -55,7 +57,17 @@ class Wish:
         return hashlib.sha256(told.encode() + self.file.digest).digest()
 
 
-async def tuned(endpoint: TuningEndpoint, wish: Wish, answers: Asking, tell: Tell) -> ProviderJob:
+class Patience(Protocol):
+    """Has requests wait while a provider is away."""
+
+    def __call__(self, ask: Callable[[], Awaitable[T]]) -> Awaitable[T]:
+        """Make one, again if need be."""
+        ...
+
+
+async def tuned(
+    endpoint: TuningEndpoint, wish: Wish, answers: Asking, tell: Tell, patiently: Patience
+) -> ProviderJob:
     """Have a model made, and wait for it; cancelling this cancels the provider's job.
 
     Args:
@@ -63,6 +75,7 @@ async def tuned(endpoint: TuningEndpoint, wish: Wish, answers: Asking, tell: Tel
         wish: What.
         answers: Keeps which job of the provider's it is.
         tell: Hears what happens to that.
+        patiently: A job of hours must not fail for a minute in which nobody answers.
 
     Returns:
         The provider's job, which has succeeded.
@@ -72,8 +85,8 @@ async def tuned(endpoint: TuningEndpoint, wish: Wish, answers: Asking, tell: Tel
         LMError: the provider cannot be asked.
     """
     try:
-        kept = await answers.ask("finetune", wish.key, lambda: _begin(endpoint, wish))
-        ended = await _followed(endpoint, str(kept), tell)
+        kept = await answers.ask("finetune", wish.key, lambda: _begin(endpoint, wish, patiently))
+        ended = await _followed(endpoint, str(kept), tell, patiently)
     except asyncio.CancelledError:
         await asyncio.shield(_give_up(endpoint, wish))
         raise
@@ -96,20 +109,26 @@ def checked(ended: ProviderJob) -> ProviderJob:
     )
 
 
-async def _begin(endpoint: TuningEndpoint, wish: Wish) -> Answer:
+async def _begin(endpoint: TuningEndpoint, wish: Wish, patiently: Patience) -> Answer:
     key = wish.key.hex()
-    # Whoever began it may have died before this was kept.
-    job = await endpoint.find(key)
+
+    async def begin() -> ProviderJob:
+        # Whoever began it may have died before this was kept; or only the answer was lost.
+        return await endpoint.find(key) or await endpoint.start(file, wish.model, wish.options, key)
+
+    job = await patiently(lambda: endpoint.find(key))
     if job is None:
-        job = await endpoint.start(await endpoint.upload(wish.file.body), wish.model, wish.options, key)
+        file = await patiently(lambda: endpoint.upload(wish.file.body))
+        job = await patiently(begin)
     return Answer(value=job.id)
 
 
-async def _followed(endpoint: TuningEndpoint, job: str, tell: Tell) -> ProviderJob:
+async def _followed(endpoint: TuningEndpoint, job: str, tell: Tell, patiently: Patience) -> ProviderJob:
     told, pause_s = 0, LEAST_PAUSE_S
     while True:
-        found = await endpoint.job(job)  # before its events: what came of it is among those
-        events = await endpoint.events(job)
+        # Before its events: what came of it is among those.
+        found = await patiently(lambda: endpoint.job(job))
+        events = await patiently(lambda: endpoint.events(job))
         for event in events[told:]:
             await tell(event)
         pause_s = LEAST_PAUSE_S if len(events) > told else min(LONGEST_PAUSE_S, pause_s * PAUSE_GROWTH)

@@ -20,7 +20,6 @@ from dspy.utils.exceptions import LMError
 
 from dspex_protocol import DSPexError, Tensor, encode_value
 
-from ..failures import to_failure
 from ..host_functions import HostFunctions
 from ..lms.accounts import Account
 from ..lms.answering import CountingLM
@@ -70,18 +69,19 @@ class JobJournal:
         key = request_key(lm, prompt, messages, options)
 
         def live() -> Answer:
-            request = self._outages.request(lm.account)
-            while True:
-                # What a try has cost that came to nothing is not known, and is not the job's to pay.
-                with counting(Usage()) as usage, bare(lm):
-                    try:
-                        outputs = lm(prompt, messages=messages, **options)
-                    except LMError as reason:
-                        failure = reason
-                    else:
-                        return Answer(value=kept_outputs(outputs), cost=_cost(usage))
-                if not self._outages.is_to_try_again_in_thread(request, to_failure(failure)):
-                    return Answer(value=kept_failure(failure), cost=_cost(usage))
+            usage = Usage()
+
+            def once() -> list[Any]:
+                nonlocal usage
+                usage = Usage()  # a try that came to nothing is not the job's to pay
+                with counting(usage), bare(lm):
+                    return lm(prompt, messages=messages, **options)  # type: ignore[no-any-return]
+
+            try:
+                outputs = self._outages.ask_in_thread(lm.account, once)
+            except LMError as failure:
+                return Answer(value=kept_failure(failure), cost=_cost(usage))
+            return Answer(value=kept_outputs(outputs), cost=_cost(usage))
 
         kept = self._once(key, lambda: self._answers.ask_in_thread(PAID, key, live))
         self._note(lm.account, kept)
@@ -93,17 +93,19 @@ class JobJournal:
         key = request_key(lm, prompt, messages, options)
 
         async def live() -> Answer:
-            request = self._outages.request(lm.account)
-            while True:
-                with counting(Usage()) as usage, bare(lm):
-                    try:
-                        outputs = await lm.acall(prompt, messages=messages, **options)
-                    except LMError as reason:
-                        failure = reason
-                    else:
-                        return Answer(value=kept_outputs(outputs), cost=_cost(usage))
-                if not await self._outages.is_to_try_again(request, to_failure(failure)):
-                    return Answer(value=kept_failure(failure), cost=_cost(usage))
+            usage = Usage()
+
+            async def once() -> list[Any]:
+                nonlocal usage
+                usage = Usage()
+                with counting(usage), bare(lm):
+                    return await lm.acall(prompt, messages=messages, **options)  # type: ignore[no-any-return]
+
+            try:
+                outputs = await self._outages.ask(lm.account, once)
+            except LMError as failure:
+                return Answer(value=kept_failure(failure), cost=_cost(usage))
+            return Answer(value=kept_outputs(outputs), cost=_cost(usage))
 
         kept = await self._aonce(key, lambda: self._answers.ask(PAID, key, live))
         self._note(lm.account, kept)
@@ -116,7 +118,7 @@ class JobJournal:
         key = vectors_key(account, texts, config)
 
         async def live() -> Answer:
-            made = await self._embedded(source, account, texts, config)
+            made = await self._outages.ask(account, lambda: source.embed(list(texts), config))
             usage = Usage()
             usage.add_request(0, account)
             usage.add_tokens(made.tokens_in, 0, account)
@@ -126,17 +128,6 @@ class JobJournal:
         kept: Any = await self._aonce(key, lambda: self._answers.ask(PAID, key, live))
         self._note(account, kept)
         return Vectors(rows_of(cast("Tensor", kept["vectors"])), kept["tokens_in"])
-
-    async def _embedded(
-        self, source: VectorSource, account: Account, texts: Sequence[str], config: Mapping[str, object]
-    ) -> Vectors:
-        request = self._outages.request(account)
-        while True:
-            try:
-                return await source.embed(list(texts), config)
-            except LMError as failure:
-                if not await self._outages.is_to_try_again(request, to_failure(failure)):
-                    raise
 
     def _note(self, account: Account, kept: object) -> None:
         if not is_refusal(kept):

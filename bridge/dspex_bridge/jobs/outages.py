@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
+
+from dspy.utils.exceptions import LMError
 
 from dspex_protocol import DSPexError, error
 
+from ..failures import to_failure
 from ..lms.accounts import Account
+
+T = TypeVar("T")
 
 AWAY: Final = frozenset(("lm_rate_limited", "lm_timeout", "lm_unavailable"))
 """What it may look like. All else is an answer: the next request would come to the same."""
@@ -119,6 +124,40 @@ class Outages:
             was_away, model.away_since_s = model.away_since_s is not None, None
         if was_away:
             self._loop.call_soon_threadsafe(self._came_back, account, model)
+
+    async def ask(self, account: Account, ask: Callable[[], Awaitable[T]]) -> T:
+        """Make a request, again while its model is away; on the loop.
+
+        Args:
+            account: Of the model.
+            ask: Makes it once.
+
+        Raises:
+            LMError: what it came to, where that is its answer.
+        """
+        request = self.request(account)
+        while True:
+            try:
+                answer = await ask()
+            except LMError as reason:
+                if not await self.is_to_try_again(request, to_failure(reason)):
+                    raise
+            else:
+                self.answered(account)
+                return answer
+
+    def ask_in_thread(self, account: Account, ask: Callable[[], T]) -> T:
+        """The same for a thread, which waits; never to be called on the loop."""
+        request = self.request(account)
+        while True:
+            try:
+                answer = ask()
+            except LMError as reason:
+                if not self.is_to_try_again_in_thread(request, to_failure(reason)):
+                    raise
+            else:
+                self.answered(account)
+                return answer
 
     async def is_to_try_again(self, request: Request, failure: DSPexError) -> bool:
         """Wait for the next try of a request that has failed; on the loop.

@@ -112,7 +112,7 @@ async def made(
     async def tell(event: ProviderEvent) -> None:
         told.append(event.id)
 
-    ended = await tuned(endpoint, what, kept, tell)
+    ended = await tuned(endpoint, what, kept, tell, lambda ask: ask())
     return ended.model, told
 
 
