@@ -165,6 +165,7 @@ class Supervisor:
             "restarts": self._slots.restarts,
             "recycles": {str(reason): count for reason, count in self._slots.recycles.items()},
             "jobs": self._jobs.snapshot(),
+            "job_counts": self._jobs.counts(),
             "clerk": self._clerk.snapshot(),
             "draining": self._draining,
             "clients": [connection.snapshot() for connection in self.connections],

@@ -14,12 +14,23 @@ from dspex_pool.cli.figures import (
     count_text,
     megabytes_text,
     milliseconds_text,
+    money_text,
     name_text,
     rate_text,
+    score_text,
 )
 
 MIB = 1024 * 1024
-WRITERS = (age_text, bytes_text, count_text, megabytes_text, milliseconds_text, rate_text)
+WRITERS = (
+    age_text,
+    bytes_text,
+    count_text,
+    megabytes_text,
+    milliseconds_text,
+    money_text,
+    rate_text,
+    score_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +41,10 @@ WRITERS = (age_text, bytes_text, count_text, megabytes_text, milliseconds_text, 
         (count_text, 12_345, "12.3k"),
         (count_text, 1_234_567, "1.2M"),
         (count_text, 2**64, "2e+19"),
+        (score_text, 0.81251, "0.813"),
+        (score_text, -12_345.0, "-12.3k"),
+        (money_text, 1.205, "1.21"),
+        (money_text, 12_345.0, "12.3k"),
         (rate_text, 812.34, "812.3"),
         (rate_text, 12_345.6, "12.3k"),
         (megabytes_text, 256 * MIB, "256.0"),

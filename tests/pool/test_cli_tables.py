@@ -12,7 +12,7 @@ from tests.support.snapshots import snapshot
 from dspex_pool.cli import tables
 from dspex_pool.cli.tables import cell_width, text_lines
 
-TABLES = (tables.workers, tables.lanes, tables.latencies, tables.tenants, tables.clients)
+TABLES = (tables.jobs, tables.workers, tables.lanes, tables.latencies, tables.tenants, tables.clients)
 
 
 def test_workers_stand_one_a_line() -> None:
@@ -44,7 +44,12 @@ def test_wide_characters_keep_the_columns_straight() -> None:
 def test_an_older_server_has_fewer_tables(table: Any) -> None:
     """What it does not tell is empty, and no reason to fail."""
     assert () == table({}).rows
-    assert () == table({"workers": None, "lanes": [], "latencies": 3, "tenants": {}, "clients": [1]}).rows
+    assert (
+        ()
+        == table(
+            {"workers": None, "lanes": [], "latencies": 3, "tenants": {}, "clients": [1], "jobs": 2}
+        ).rows
+    )
 
 
 def test_an_older_server_has_fewer_columns() -> None:

@@ -68,6 +68,29 @@ errors    overloaded 12  timeout 3
     assert expected.splitlines() == lines_of(drawn(snapshot(workers=3, tenants=2), 80, 40))
 
 
+def test_jobs_are_shown_where_there_are_some() -> None:
+    """With what they wait for, and what has come of others; where none run their line may still be there."""
+    text = lines_of(drawn(snapshot(workers=1, tenants=1, clients=1, jobs=3), 120))
+    assert [
+        "job                           kind     state    try at             done  best calls   usd    up",
+        "job-01a21a80837e-000000000001 optimize running    1 trials        12/40 0.812  1234  1.21 2h01m",
+        "job-01a21a80837e-000000000002 optimize waiting    2 for app.judge     7 0.500  2468  2.41 2h01m",
+        "job-01a21a80837e-000000000003 optimize starting   3 -                 - 0.500  3702  3.62 2h01m",
+        "",
+    ] == text[text.index(next(line for line in text if line.startswith("job "))) :][:5]
+    assert "jobs      open 3  answers kept 300" in text
+    assert "jobs      done 2" in lines_of(drawn(snapshot(job_counts={"open": 0, "done": 2}), 80))
+    assert not any(line.startswith("job") for line in lines_of(drawn(snapshot(), 80)))
+
+
+def test_eighty_columns_show_jobs() -> None:
+    """Their ids give way to figures."""
+    text = lines_of(drawn(snapshot(jobs=1, workers=1), 80, 30))
+    (line,) = [line for line in text if "optimize" in line]
+    assert "12/40 0.812  1234  1.21 2h01m" in line
+    assert line.startswith("job-01a")
+
+
 def test_long_names_give_way_to_figures() -> None:
     """The widest figures that are likely, and names that nobody can read to their end anyway."""
     shown = snapshot(workers=1, tenants=1, clients=1)
@@ -89,13 +112,22 @@ def test_a_wide_terminal_shows_the_tenants_of_clients() -> None:
 
 
 @settings(max_examples=40)
-@given(st.integers(1, 200), st.integers(1, 60), st.integers(0, 40), st.integers(0, 60), st.integers(0, 20))
-def test_a_view_fits_any_terminal(width: int, height: int, workers: int, tenants: int, clients: int) -> None:
-    """Never wider, and from 18 lines on never higher."""
-    shown = snapshot(workers=workers, tenants=tenants, clients=clients)
+@given(
+    st.integers(1, 200),
+    st.integers(1, 60),
+    st.integers(0, 40),
+    st.integers(0, 60),
+    st.integers(0, 20),
+    st.integers(0, 9),
+)
+def test_a_view_fits_any_terminal(
+    width: int, height: int, workers: int, tenants: int, clients: int, jobs: int
+) -> None:
+    """Never wider, and from 18 lines on never higher, or 22 with jobs."""
+    shown = snapshot(workers=workers, tenants=tenants, clients=clients, jobs=jobs)
     lines = drawn(shown, width, height).splitlines()
     assert max(len(line) for line in lines) <= width
-    assert len(lines) <= max(height, 18)
+    assert len(lines) <= max(height, 22 if jobs else 18)
 
 
 def test_what_has_no_room_is_counted() -> None:
@@ -134,9 +166,11 @@ def test_names_cannot_steer_the_terminal() -> None:
     shown["tenants"][0]["tenant"] = shown["clients"][0]["name"] = shown["workers"][0]["retiring"] = evil
     shown["workers"][0]["state"] = shown["clients"][0]["transport"] = evil
     shown["lanes"][evil] = shown["latencies"][evil] = {}
+    job = dict.fromkeys(("job", "kind", "state"), evil)
+    shown["jobs"] = [{**job, "progress": {"phase": evil}}, {**job, "progress": {"waiting_for": evil}}]
     text = drawn(shown, 400)
     assert all(line.isprintable() for line in text.splitlines())
-    assert text.count("\\x1b]0;owned\\x07[bold red]\\n\\x202e:boom:") == 12
+    assert text.count("\\x1b]0;owned\\x07[bold red]\\n\\x202e:boom:") == 12 + 8
 
 
 def test_a_notice_stands_before_everything() -> None:

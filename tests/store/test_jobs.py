@@ -91,6 +91,41 @@ async def test_a_job_survives_its_workers(store: Store, tmp_path: Path) -> None:
         assert row["replay"]["diverged"] == 0
         told = [event["step"] for event in await events(server.client, job) if event["type"] == "step"]
         assert list(range(1, 13)) == told
+        counts = (await info(server))["job_counts"]
+        assert (2 + kills, kills, 2, 0) == tuple(
+            counts[name] for name in ("attempts", "died", "done", "failed")
+        )
+        assert 96 == counts["answers_kept"] == counts["lm_calls"]
+        assert row["replay"]["answered"] <= counts["answers_replayed"]
+
+
+async def info(server: JobServer) -> dict[str, Any]:
+    """The snapshot of a server."""
+    told: Any = await server.client.call("system.info", {})
+    return told  # type: ignore[no-any-return]
+
+
+async def test_jobs_are_told_in_a_servers_snapshot(store: Store) -> None:
+    """Those that run with how far they are, those that wait and those that have ended by their number."""
+    async with job_server(store) as server:
+        job = await submit(server.client, {"steps": 2, "at_once": 3, "stand_still": True})
+        waiting = await submit(server.client, {"steps": 1})
+        await until(lambda: server.running_process() is not None)
+        while not (told := await info(server))["jobs"] or told["jobs"][0]["progress"].get("done") != 2:
+            await asyncio.sleep(0.01)
+        (row,) = told["jobs"]
+        assert (job, "toil", "running", 1) == tuple(row[name] for name in ("job", "kind", "state", "attempt"))
+        assert ("toil", 2, 2) == tuple(row["progress"][name] for name in ("phase", "done", "total"))
+        assert (2.0, 6) == (row["best_score"], row["spent"]["lm_calls"])
+        assert 0 <= row["elapsed_s"] < 60
+        while (await info(server))["job_counts"]["open"] != 2:
+            await asyncio.sleep(0.01)
+        await server.client.call("job.cancel", {"job": job})
+        await ended(server.client, waiting)
+        while (await info(server))["job_counts"]["open"]:
+            await asyncio.sleep(0.01)
+        told = await info(server)
+        assert ([], 1, 1) == (told["jobs"], told["job_counts"]["done"], told["job_counts"]["cancelled"])
 
 
 async def test_a_job_survives_its_servers(place: Place, store: Store, tmp_path: Path) -> None:

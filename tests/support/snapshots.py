@@ -6,16 +6,25 @@ from typing import Any, Final
 
 MIB: Final = 1024 * 1024
 STATES: Final = ("busy", "draining", "ready", "starting")
+JOB_STATES: Final = ("running", "waiting", "starting")
+JOB_PROGRESS: Final[tuple[dict[str, object], ...]] = (
+    {"phase": "trials", "done": 12, "total": 40, "best_score": 0.8125},
+    {"phase": "trials", "done": 7, "waiting_for": "app.judge"},
+    {},
+)
 SERVED: Final = (10, 12_345, 1_234_567, 0)
 
 
-def snapshot(*, workers: int = 4, tenants: int = 6, clients: int = 2, **more: object) -> dict[str, Any]:
+def snapshot(
+    *, workers: int = 4, tenants: int = 6, clients: int = 2, jobs: int = 0, **more: object
+) -> dict[str, Any]:
     """A busy server's.
 
     Args:
         workers: How many it has.
         tenants: How many share it.
         clients: How many are connected.
+        jobs: How many it runs.
         more: Other values, by key.
     """
     return {
@@ -31,6 +40,8 @@ def snapshot(*, workers: int = 4, tenants: int = 6, clients: int = 2, **more: ob
         "lanes": {name: _lane(name) for name in ("interactive", "batch", "control")},
         "tenants": [_tenant(number) for number in range(tenants)],
         "clients": [_client(number) for number in range(1, clients + 1)],
+        "jobs": [_job(number) for number in range(1, jobs + 1)],
+        "job_counts": {"open": jobs, "done": 0, "failed": 0, "cancelled": 0, "answers_kept": 100 * jobs},
         "latencies": {"all": _latencies(100), "queue": _latencies(1)},
         "recycles": {"age": 3, "calls": 17},
         "errors": {"overloaded": 12, "timeout": 3},
@@ -63,6 +74,22 @@ def _worker(number: int) -> dict[str, object]:
         "programs": 1,
         "program_bytes": 4096,
         "retiring": "memory" if state == "draining" else None,
+    }
+
+
+def _job(number: int) -> dict[str, object]:
+    return {
+        "job": f"job-01a21a80837e-{number:012d}",
+        "kind": "optimize",
+        "state": JOB_STATES[(number - 1) % len(JOB_STATES)],
+        "attempt": number,
+        "worker": 100 + number,
+        "pid": 5000 + number,
+        "memory_bytes": 200 * MIB,
+        "elapsed_s": 7_265.2,
+        "progress": JOB_PROGRESS[(number - 1) % len(JOB_PROGRESS)],
+        "best_score": 0.5 if number > 1 else None,
+        "spent": {"lm_calls": 1_234 * number, "tokens_in": 5, "tokens_out": 5, "cost_usd": 1.205 * number},
     }
 
 

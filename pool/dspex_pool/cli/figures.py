@@ -56,6 +56,22 @@ def rate_text(value: object) -> str:
     return f"{number:.1f}" if abs(number) < 1000 else count_text(number)
 
 
+def score_text(value: object) -> str:
+    """A score: three places behind the point."""
+    number = number_of(value)
+    if number is None:
+        return UNKNOWN
+    return f"{number:.3f}" if abs(number) < 1000 else count_text(number)
+
+
+def money_text(value: object) -> str:
+    """Dollars: two places behind the point."""
+    number = number_of(value)
+    if number is None:
+        return UNKNOWN
+    return f"{number:.2f}" if abs(number) < 1000 else count_text(number)
+
+
 def megabytes_text(value: object) -> str:
     """Bytes in the MB of the settings, which are 1,048,576 bytes."""
     number = number_of(value)

@@ -20,6 +20,8 @@ _STATES: Final = {"starting": "cyan", "ready": "green", "busy": "green", "draini
 # Lines that are always there: three of figures, two tables of headings, lanes and latencies,
 # three of counts, and the empty lines between.
 _FIXED_LINES: Final = 16
+_JOBS_LINES: Final = 2
+"""Of the table of jobs, where there is one: its headings, and the empty line after it."""
 
 
 def view(snapshot: Row, width: int, height: int | None = None, notice: str = "") -> RenderableType:
@@ -32,12 +34,17 @@ def view(snapshot: Row, width: int, height: int | None = None, notice: str = "")
         notice: What the person must know about the figures: that they are old.
     """
     workers, tenants = tables.workers(snapshot), tables.tenants(snapshot)
+    jobs, ended = tables.jobs(snapshot), tables.jobs_line(snapshot)
     clients = tables.clients(snapshot)
     if width < WIDE:
         clients = tables.without(clients, "tenant")
     if height is not None:
         people = max(len(tenants.rows), len(clients.rows))
-        for_workers, for_people = share_lines(len(workers.rows), people, height - _FIXED_LINES)
+        room = height - _FIXED_LINES - (1 if ended else 0)
+        if jobs.rows:
+            jobs = shorten(jobs, max(1, (room - _JOBS_LINES) // 4))
+            room -= _JOBS_LINES + len(jobs.rows)
+        for_workers, for_people = share_lines(len(workers.rows), people, room)
         workers = shorten(workers, for_workers)
         tenants, clients = shorten(tenants, for_people), shorten(clients, for_people)
     return Group(
@@ -47,9 +54,10 @@ def view(snapshot: Row, width: int, height: int | None = None, notice: str = "")
         Text(),
         grid(workers),
         Text(),
+        *((grid(jobs), Text()) if jobs.rows else ()),
         beside(grid(tenants, width // 5), grid(clients)),
         Text(),
-        *_foot(snapshot, no_wrap=height is not None),
+        *_foot(snapshot, ended, no_wrap=height is not None),
     )
 
 
@@ -124,8 +132,9 @@ def _head(snapshot: Row, notice: str) -> Sequence[RenderableType]:
     return first, _line("", tables.pool_line(snapshot)), _line("", tables.load_line(snapshot))
 
 
-def _foot(snapshot: Row, *, no_wrap: bool) -> Sequence[RenderableType]:
+def _foot(snapshot: Row, jobs: str, *, no_wrap: bool) -> Sequence[RenderableType]:
     return (
+        *((_line("jobs    ", jobs, no_wrap=no_wrap),) if jobs else ()),
         _line("troubles", tables.trouble_line(snapshot), no_wrap=no_wrap),
         _line("recycled", tables.tally_line(snapshot, "recycles"), no_wrap=no_wrap),
         _line("errors  ", tables.tally_line(snapshot, "errors"), no_wrap=no_wrap),

@@ -14,9 +14,11 @@ from .figures import (
     count_text,
     megabytes_text,
     milliseconds_text,
+    money_text,
     name_text,
     number_of,
     rate_text,
+    score_text,
 )
 
 Row = Mapping[str, object]
@@ -66,6 +68,18 @@ WORKERS: Final = (
     Column(title="progs", key="programs", write=count_text),
     Column(title="retiring", key="retiring", write=name_text, is_text=True),
 )
+JOBS: Final = (
+    Column(title="job", key="job", write=name_text, is_text=True, is_name=True),
+    Column(title="kind", key="kind", write=name_text, is_text=True),
+    Column(title="state", key="state", write=name_text, is_text=True),
+    Column(title="try", key="attempt", write=count_text, least=3),
+    Column(title="at", key="at", write=name_text, is_text=True, is_name=True),
+    Column(title="done", key="done", write=name_text),
+    Column(title="best", key="best_score", write=score_text),
+    Column(title="calls", key="lm_calls", write=count_text),
+    Column(title="usd", key="usd", write=money_text),
+    Column(title="up", key="elapsed_s", write=age_text),
+)
 LANES: Final = (
     Column(title="lane", key="lane", write=name_text, is_text=True),
     Column(title="running", key="running", write=count_text),
@@ -106,6 +120,42 @@ def workers(snapshot: Row) -> Table:
     """The workers, oldest first."""
     found = sorted(rows_of(snapshot, "workers"), key=lambda row: number_of(row.get("worker")) or 0)
     return table_of(WORKERS, found)
+
+
+def jobs(snapshot: Row) -> Table:
+    """The jobs that run here."""
+    return table_of(JOBS, [_job(row) for row in rows_of(snapshot, "jobs")])
+
+
+def _job(row: Row) -> Row:
+    progress, spent = map_of(row, "progress"), map_of(row, "spent")
+    waits = progress.get("waiting_for")
+    score = row.get("best_score")
+    return {
+        **row,
+        "at": progress.get("phase") if waits is None else f"for {name_text(waits)}",
+        "done": _share(progress),
+        "best_score": progress.get("best_score") if score is None else score,
+        "lm_calls": spent.get("lm_calls"),
+        "usd": spent.get("cost_usd"),
+    }
+
+
+def _share(progress: Row) -> str:
+    """Of how much: `120/400`."""
+    done, total = count_text(progress.get("done")), count_text(progress.get("total"))
+    return done if total == UNKNOWN else f"{done}/{total}"
+
+
+def jobs_line(snapshot: Row) -> str:
+    """What has come of jobs, where there were any."""
+    counts = map_of(snapshot, "job_counts")
+    words = ("open", "done", "failed", "cancelled", "died", "answers_kept", "answers_replayed")
+    return "  ".join(
+        f"{word.replace('_', ' ')} {count_text(counts[word])}"
+        for word in words
+        if number_of(counts.get(word))
+    )
 
 
 def lanes(snapshot: Row) -> Table:

@@ -12,5 +12,6 @@ nothing. All that a job must not ask for twice is in its journal of answers.
 - `process` starts a job's worker and hears it; `asking` answers what it asks of the supervisor,
   `host_calls` passes on what it asks of the host.
 - `running` is one job that runs here, from its first attempt here to its end; `runner` takes jobs up.
+- `tally` counts what comes of jobs here.
 - `news` is what the parts of one server tell each other; `following` streams events to clients.
 """

@@ -27,6 +27,7 @@ from dspex_protocol.slices import cut_map, is_map, join_map
 from . import records, steps
 from .keeping import AGAIN_S, Keeper
 from .pausing import pause
+from .tally import Tally
 
 if TYPE_CHECKING:
     from dspex_pool.library.library import Library
@@ -55,14 +56,18 @@ class Asking:
         timers: For another try of a store that gives no answer.
         library: Programs.
         rows: Answers `dataset.rows`.
+        tally: Counts answers.
 
     Attributes:
         under_way: Requests to models of which the worker has told, where a budget counts them, and whose
             answers are not kept.
     """
 
-    def __init__(self, keeper: Keeper, stored: Stored, timers: Timers, library: Library, rows: Rows) -> None:
+    def __init__(
+        self, keeper: Keeper, stored: Stored, timers: Timers, library: Library, rows: Rows, tally: Tally
+    ) -> None:
         self.under_way = 0
+        self._tally = tally
         self._keeper = keeper
         self._store = stored.store
         self._tasks = stored.tasks
@@ -112,6 +117,7 @@ class Asking:
                 records.answers_of(self._keeper.job.job), after=after, limit=limit
             )
         last = entries[-1].number if entries else after
+        self._tally.answers_replayed += len(entries)
         return encode_value({"entries": [entry.body for entry in entries], "last": last})
 
     async def _answered(self, asked: dict[str, bytes]) -> bytes:
@@ -121,6 +127,8 @@ class Asking:
         kept = cast("list[bytes]", entries)
         self.under_way = max(0, self.under_way - steps.paid_among(kept))  # what the commit says counts
         await self._keeper.commit(lambda job: steps.answered(job, kept))
+        self._tally.answers_kept += len(kept)
+        self._tally.lm_calls += steps.paid_among(kept)
         return encode_value(None)
 
     async def _event(self, asked: dict[str, bytes]) -> bytes:

@@ -16,6 +16,7 @@ from .keeping import LEASE_S, Keeper, Lost
 from .records import Job
 from .running import House, Run, Stop
 from .saving import Saving
+from .tally import Tally
 
 if TYPE_CHECKING:
     from dspex_pool.calls import Caller
@@ -70,10 +71,12 @@ class Runner:
             host=host,
             news=self._news,
             saving=Saving(switchboard.library, ports.timers, ports.stored.tasks),
+            tally=Tally(),
             next_number=next_number,
             orphans=orphans,
         )
         self._runs: dict[str, Run] = {}
+        self._open: int | None = None
         self._is_looking = False
         self._is_to_look_again = False
         self._is_closed = False
@@ -104,6 +107,10 @@ class Runner:
     def snapshot(self) -> list[dict[str, object]]:
         """What runs here, as plain values."""
         return [run.snapshot() for run in self._runs.values()]
+
+    def counts(self) -> dict[str, int | None]:
+        """How many have not ended, by the last look; and what has come of those that ran here."""
+        return {"open": self._open, **self._house.tally.snapshot()}
 
     def weigh(self, readings: dict[int, int]) -> None:
         """Take readings of memory, by workers' numbers."""
@@ -160,7 +167,7 @@ class Runner:
             self._is_looking = False
 
     async def _look_once(self) -> None:
-        after = ""
+        after, count = "", 0
         while True:
             found = await self._store.scan(records.OPEN, after=after, limit=LOOKED_AT)
             unwanted, late = await self._ending_among(found)
@@ -172,7 +179,9 @@ class Runner:
                 if job not in self._runs and (is_over or len(self._runs) < self._at_once):
                     with suppress(Held):
                         await self._take(job, self._owner, is_late=job in late, only_to_end=is_over)
+            count += len(found)
             if len(found) < LOOKED_AT:
+                self._open = count
                 return
             after = found[-1].key.id
 
@@ -225,6 +234,7 @@ class Runner:
 
     async def _end(self, keeper: Keeper, *, is_late: bool) -> None:
         await end_now(keeper, self._wall_ms, is_late=is_late)
+        self._house.tally.ended(keeper.job.state)
         self._news.changed(keeper.job.job)
 
     def _ended(self, run: Run) -> None:

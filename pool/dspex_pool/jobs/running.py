@@ -7,7 +7,7 @@ taken up ──► attempt ──► its worker replies, fails, or dies ──�
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -42,6 +42,7 @@ from .news import News
 from .process import alone_for
 from .records import Job
 from .saving import Saving
+from .tally import Tally
 
 if TYPE_CHECKING:
     from dspex_pool.calls import Caller
@@ -82,6 +83,7 @@ class House:
     Attributes:
         config, ports, switchboard, host, news: Of the server.
         saving: Stores the programs that jobs make.
+        tally: Counts what comes of jobs here.
         next_number: A number for a worker.
         orphans: Has what dead workers left behind swept.
     """
@@ -92,6 +94,7 @@ class House:
     host: Host
     news: News
     saving: Saving
+    tally: Tally
     next_number: Callable[[], int]
     orphans: Callable[[], None]
 
@@ -120,7 +123,12 @@ class Run:
         stored, timers = house.ports.stored, house.ports.timers
         self._tasks, self._timers, self._wall_ms = stored.tasks, timers, stored.wall_ms
         self._asking = Asking(
-            keeper, stored, timers, house.switchboard.library, house.switchboard.stored.dataset_rows
+            keeper,
+            stored,
+            timers,
+            house.switchboard.library,
+            house.switchboard.stored.dataset_rows,
+            house.tally,
         )
         self._heartbeat = Heartbeat(
             keeper,
@@ -176,15 +184,30 @@ class Run:
 
     def snapshot(self) -> dict[str, object]:
         """What runs here, as plain values."""
+        job = self._keeper.job
         worker = None if self._process is None else self._process.worker
         return {
-            "job": self.job,
-            "kind": self._keeper.job.kind,
-            "attempt": self._keeper.job.attempt,
+            "job": job.job,
+            "kind": job.kind,
+            "state": self._state(),
+            "attempt": job.attempt,
             "worker": None if worker is None else worker.number,
             "pid": None if worker is None else worker.process.pid,
             "memory_bytes": 0 if worker is None else worker.memory_bytes,
+            "elapsed_s": max(0, self._wall_ms() - (job.started_ms or job.created_ms)) / 1000,
+            "progress": dict(self._progress),
+            "best_score": job.best_score,
+            "spent": asdict(job.spent),
         }
+
+    def _state(self) -> str:
+        if self._host_calls is None:  # it has not answered hello
+            return "starting"
+        return "waiting" if self._progress.get("waiting_for") else "running"
+
+    @property
+    def _progress(self) -> Mapping[str, object]:
+        return self._house.news.progress.get(self.job, self._keeper.job.progress)
 
     async def _live(self) -> None:
         try:
@@ -208,6 +231,7 @@ class Run:
                 await self._pause(again_in_s)
             if self._stopped is None:
                 await self._commit(lambda job: steps.taken_up(job, self._wall_ms()))
+                self._house.tally.attempts += 1
             again_in_s = await self._follow(self._stopped or await self._attempt())
 
     async def _pause(self, for_s: float) -> None:
@@ -282,6 +306,7 @@ class Run:
             return made
 
         await self._commit(died)
+        self._house.tally.died += 1
         self._asking.under_way = 0
         fate = fates[-1]
         if fate.again_in_s is None:
@@ -300,6 +325,7 @@ class Run:
             await self._commit(lambda job: step(self._with_unheard(job)))
         else:
             await self._commit(lambda job: step(steps.progressed(self._with_unheard(job), progress).job))
+        self._house.tally.ended(self._keeper.job.state)
 
     def _with_unheard(self, job: Job) -> Job:
         return steps.unheard(job, self._asking.under_way)

@@ -87,6 +87,11 @@ defmodule DSPex.Pool do
   * `"clients"`: maps of `"client"`, `"name"`, `"tenant"`, `"transport"`, `"peer_pid"`, `"open_calls"`
   * `"latencies"`: of `"all"` and `"queue"` the last half to whole minute's `"count"`, `"p50_ms"`,
     `"p90_ms"`, `"p99_ms"`, `"max_ms"`
+  * `"jobs"`: a map for each that runs there, with `"job"`, `"kind"`, `"state"`, `"attempt"`, `"elapsed_s"`,
+    `"progress"`, `"best_score"`, `"spent"`; `"job_counts"`: `"open"` in the store, and since the start
+    `"attempts"`, `"died"`, `"done"`, `"failed"`, `"cancelled"`, `"answers_kept"`, `"answers_replayed"`, `"lm_calls"`
+  * `"clerk"`: of the process that reads long evaluations and makes reports, `"pid"`, `"calls"`,
+    `"memory_bytes"`; nil while there is none
   * `"recycles"`: how many by reason; `"errors"`: how many by code; and other counters
   """
   @type info :: %{optional(String.t()) => term()}
