@@ -113,6 +113,9 @@ def test_words_become_a_request(files: Path) -> None:
         asked.document[key] for key in ("dataset", "format", "signature")
     )
     assert ("e", 3, {"n": 2}) == tuple(asked.payload[key] for key in ("evaluation", "max_errors", "config"))
+    assert "again" not in asked.payload
+    again = request(f"{files}/spec.json", f"{files}/moods.csv", "--metric", RIGHT, *options, "--again")
+    assert True is again.payload["again"]
     asked = request(
         "--program", "p", "--tag", "t", "--dataset", "d", "--metric", RIGHT, "--split", "a=0.5", "--side", "a"
     )

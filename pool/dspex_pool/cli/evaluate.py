@@ -132,6 +132,7 @@ def _payload(given: argparse.Namespace) -> dict[str, object]:
         word = getattr(given, key)
         payload[key] = None if word is None else name_or_map(f"--{key.replace('_', '-')}", word)
     payload["trace"] = True if given.trace else None
+    payload["again"] = True if given.again else None
     payload["config"] = read_payload(given.config) if given.config else None
     return {key: value for key, value in payload.items() if value is not None}
 
@@ -168,6 +169,9 @@ async def perform(client: Client, request: Request) -> int:
     else:
         failures = await client.call("evaluation.failures", {"evaluation": evaluation})
         print_summary(made, cast("dict[str, Any]", failures))
+        if made["failed"]:
+            words = f"--evaluation {plain(evaluation)} --again runs those that failed once more"
+            print(f"dspex evaluate: {words}", file=sys.stderr)
     return OK if made["done"] == made["rows"] else CALL_FAILED
 
 
@@ -275,6 +279,7 @@ def new_parser() -> argparse.ArgumentParser:
     add("--on-violation", metavar="NAME", help="what follows from an answer that does not fit, or JSON")
     add("--config", metavar="KEY=VALUE", action="append", default=[], help="temperature=0.7, …")
     add("--evaluation", metavar="ID", help="its id; one that has begun goes on")
+    add("--again", action="store_true", help="with --evaluation: rows that have failed are run again")
     add("--failure-score", metavar="X", type=float, help="what a row without a score counts for (default: 0)")
     add("--parallelism", metavar="N", type=int, help="rows at once (default: the workers' places)")
     add("--max-errors", metavar="N", type=int, help="begin no more rows after so many have failed")

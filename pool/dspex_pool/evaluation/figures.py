@@ -20,6 +20,10 @@ SEED: Final = 0
 PERCENTILES: Final[Mapping[str, float]] = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 _DECIMALS: Final = 3
 
+DONE: Final = 1
+FAILED: Final = 2
+UNKNOWN: Final = -1
+
 
 class Figures:
     """Of the rows that have come so far.
@@ -27,41 +31,55 @@ class Figures:
     Args:
         head: As it was when this run of the evaluation began.
 
-    Attributes:
-        has_come: By index, whether a row is there.
+    Some tens of bytes for each row: an evaluation may have a hundred thousand.
     """
 
     def __init__(self, head: Head) -> None:
-        self.has_come = bytearray(head.rows)
+        self._outcomes = bytearray(head.rows)
+        self._scores = [array("d", [math.nan]) * head.rows for _ in head.metrics]
+        self._passed = [array("b", [UNKNOWN]) * head.rows for _ in head.metrics]
+        self._times_ms = array("d", [math.nan]) * head.rows
         self._names = head.metrics
         self._failure_score = head.failure_score
-        self._scores = [array("d", [math.nan]) * head.rows for _ in head.metrics]
         self._counts = [0] * len(head.metrics)
         self._totals = [0.0] * len(head.metrics)
         self._verdicts = [[0, 0] for _ in head.metrics]
-        self._times = array("d")
         self._done = 0
         self._failed = 0
         self._usage = _spent_of(head.usage)
         self._metric_usage = _spent_of(head.metric_usage)
 
-    def know(self, fact: Fact) -> bool:
-        """A row is there; False where it was before."""
-        if self.has_come[fact.index]:
-            return False
-        self.has_come[fact.index] = True
-        self._done += fact.code is None
-        self._failed += fact.code is not None
-        if fact.worker_ms is not None:
-            self._times.append(fact.worker_ms)
+    def know(self, fact: Fact) -> None:
+        """A row is there, in place of what it had come to before."""
+        at = fact.index
+        self._count(at, -1)
+        self._outcomes[at] = DONE if fact.code is None else FAILED
+        self._times_ms[at] = math.nan if fact.worker_ms is None else fact.worker_ms
         for place, (score, passed) in enumerate(zip(fact.scores, fact.passed, strict=True)):
-            if score is not None:
-                self._scores[place][fact.index] = score
-                self._counts[place] += 1
-                self._totals[place] += score
-            if passed is not None:
-                self._verdicts[place][passed] += 1
-        return True
+            self._scores[place][at] = math.nan if score is None else score
+            self._passed[place][at] = UNKNOWN if passed is None else passed
+        self._count(at, 1)
+
+    def _count(self, at: int, times: int) -> None:
+        self._done += times * (self._outcomes[at] == DONE)
+        self._failed += times * (self._outcomes[at] == FAILED)
+        for place, (scores, passed) in enumerate(zip(self._scores, self._passed, strict=True)):
+            if not math.isnan(scores[at]):
+                self._counts[place] += times
+                self._totals[place] += times * scores[at]
+            if passed[at] != UNKNOWN:
+                self._verdicts[place][passed[at]] += times
+
+    def is_wanted(self, index: int, *, again: bool) -> bool:
+        """Whether a row is to be run.
+
+        Args:
+            index: Which.
+            again: Also when it has come, and has an error or lacks a score.
+        """
+        if self._outcomes[index] != DONE:
+            return again or not self._outcomes[index]
+        return again and any(math.isnan(scores[index]) for scores in self._scores)
 
     def spend(self, usage: Mapping[str, object], of_metrics: Mapping[str, object]) -> None:
         """A row has cost so much, and of that its metrics so much."""
@@ -84,7 +102,7 @@ class Figures:
         return replace(
             self.on(head),
             scores={name: self._summed_row(place) for place, name in enumerate(self._names)},
-            latency_ms=latency_of(self._times),
+            latency_ms=latency_of([time_ms for time_ms in self._times_ms if not math.isnan(time_ms)]),
         )
 
     def _row(self, place: int) -> dict[str, object]:

@@ -11,7 +11,7 @@ from dspex_pool.library.heavy import Apart
 
 from .operations import GetEvaluationRows
 from .queries import chosen
-from .reader import Found, Reader
+from .reader import Found, Reader, last_of
 from .records import Head
 
 MAX_FACTS: Final = 200_000
@@ -41,15 +41,16 @@ class Lately:
         self._choices: OrderedDict[tuple[str, int, str], list[Found]] = OrderedDict()
 
     async def facts(self, head: Head) -> Sequence[Found]:
-        """As `Reader.facts`, of which only those are read that have come since."""
+        """Of each row as `last_of`; of `Reader.facts` only those are read that have come since."""
         known = self._facts.get(head.journal)
         if known is None or known.entries < head.entries:
             before = _Known(0, []) if known is None else known
             more = await self._reader.facts(head, before.entries)
-            known = _Known(head.entries, [*before.facts, *more])
+            known = _Known(head.entries, last_of([*before.facts, *more]))
             self._keep(head.journal, known)
         elif known.entries > head.entries:  # this head was read before the newest one
-            return [found for found in known.facts if found.entry <= head.entries]
+            # And what a row had come to then may not be at hand any more.
+            return last_of(await self._reader.facts(head))
         if head.journal in self._facts:
             self._facts.move_to_end(head.journal)
         return known.facts

@@ -83,7 +83,7 @@ class Planner:
         if asked.evaluation is None:
             asked = replace(asked, evaluation=f"evaluation-{self._stored.new_id()}")
         known = await self._known(asked)
-        if known is not None and known.head.state == records.DONE:
+        if known is not None and known.head.state == records.DONE and not asked.again:
             return EndedPlan(*await self._reader.whole(known.head.evaluation), asked.settings)
         version = await self._version(asked, known)
         wanted = await self._wanted(asked, version)
@@ -168,8 +168,8 @@ class Planner:
         return replace(head, experiment=asked.experiment, run=begun.run), begun.changes
 
     async def _going_on_in(self, head: Head, asked: Asked) -> tuple[Head, list[Change]]:
-        """One that was stopped has told so, and its run has ended: it goes on in another one."""
-        if head.state != records.STOPPED or asked.experiment is None:
+        """One that has ended has told so, and its run has ended: it goes on in another one."""
+        if head.state == records.RUNNING or asked.experiment is None:
             return head, []
         await self._chronicle.close_evaluation(head)
         return await self._with_run(head, asked)
@@ -228,7 +228,9 @@ class Planner:
         request: Request,
     ) -> Plan:
         places = await worked_out(
-            self._apart, len(wanted) * BYTES_FOR_ONE_ROW, lambda: _places(wanted, figures.has_come)
+            self._apart,
+            len(wanted) * BYTES_FOR_ONE_ROW,
+            lambda: _places(wanted, figures, again=asked.again),
         )
         read = ReadRows(asked.rows, self._datasets, version)
 
@@ -247,7 +249,7 @@ class Planner:
             known.head,
             request,
             asked.shared,
-            _settings(asked.settings, known.head.failed),
+            _settings(asked.settings, 0 if asked.again else known.head.failed),
             Examples(places, self._stored.tasks, read),
             figures,
             self._stored,
@@ -270,6 +272,6 @@ def _settings(settings: Settings, failed: int) -> Settings:
     return replace(settings, max_errors=max(0, settings.max_errors - failed))
 
 
-def _places(wanted: Sequence[int], has_come: bytearray) -> list[Place]:
-    left = [Place(index, row) for index, row in enumerate(wanted) if not has_come[index]]
+def _places(wanted: Sequence[int], figures: Figures, *, again: bool) -> list[Place]:
+    left = [Place(index, row) for index, row in enumerate(wanted) if figures.is_wanted(index, again=again)]
     return sorted(left, key=lambda place: place.row)

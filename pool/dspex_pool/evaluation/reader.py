@@ -88,6 +88,8 @@ class Reader:
     async def facts(self, head: Head, after: int = 0) -> list[Found]:
         """What is known of all rows that have come, in the order in which they came.
 
+        A row that was run again is there again: `last_of` has each once.
+
         Args:
             head: Of which evaluation.
             after: Only those in entries that follow this one.
@@ -160,6 +162,12 @@ def _facts_of(head: Head, entries: Iterable[Entry]) -> list[Found]:
         for entry in entries
         for place, fact in enumerate(records.read_facts(head, entry.number, entry.body))
     ]
+
+
+def last_of(facts: Sequence[Found]) -> Sequence[Found]:
+    """What each row has come to the last time that it was run."""
+    last = {found.fact.index: found for found in facts}
+    return facts if len(last) == len(facts) else list(last.values())
 
 
 def _row_at(head: Head, rows: Sequence[bytes], found: Found) -> bytes:

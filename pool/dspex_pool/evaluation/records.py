@@ -6,6 +6,7 @@
     journal               evaluation-rows/<id of the first run>    some rows, each encoded
     journal               evaluation-facts/<that>                  the facts of the same rows
 
+A row that was run again is in a later entry once more, and the last one counts.
 An entry of each and the head are written in one commit. Records are sealed as those of programs are,
 and so are entries, each under its own number.
 """

@@ -53,6 +53,9 @@ class RunEvaluation:
         | None
     ) = None
     failure_score: Annotated[float, Range(-1e9, 1e9), Doc("what a row without a score counts for")] = 0.0
+    again: Annotated[
+        bool, Doc("of one that has begun: rows that have an error or lack a score are run again")
+    ] = False
     note: Note | None = None
     experiment: (
         Annotated[str, Length(1, 128), Doc("id of an experiment, in which there is a run that tells of it")]
@@ -70,15 +73,16 @@ class _Own:
     evaluation: Annotated[str, Length(1, 128)] | None = None
     dataset: OnDataset | None = None
     failure_score: Annotated[float, Range(-1e9, 1e9)] = 0.0
+    again: bool = False
     note: Note | None = None
     experiment: Annotated[str, Length(1, 128)] | None = None
 
 
-FOR_US: Final = ("evaluation", "dataset", "failure_score", "note", "experiment")
-NOT_OF_THE_REQUEST: Final = frozenset(("evaluation", "note", "experiment", *OWN))
+FOR_US: Final = ("evaluation", "dataset", "failure_score", "again", "note", "experiment")
+NOT_OF_THE_REQUEST: Final = frozenset(("evaluation", "again", "note", "experiment", *OWN))
 """What may differ when an evaluation goes on: how it is run, and not what comes of it."""
 
-TOLD_APART: Final = frozenset(("evaluation", "note", "experiment"))
+TOLD_APART: Final = frozenset(("evaluation", "again", "note", "experiment"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +94,7 @@ class Asked:
         on: The dataset; None where the rows came with the call.
         rows: Those, encoded; empty where there is a dataset.
         settings: How to run them.
-        failure_score, note, experiment: As in the payload.
+        failure_score, again, note, experiment: As in the payload.
         params: What a run says of the request; empty without an experiment.
         metrics: Name to spec.
         spec, lm: As in the payload.
@@ -104,6 +108,7 @@ class Asked:
     rows: list[bytes]
     settings: Settings
     failure_score: float
+    again: bool
     note: str | None
     experiment: str | None
     params: dict[str, object]
@@ -140,6 +145,7 @@ def read_request(call: Call) -> Asked:
         rows=rows,
         settings=settings,
         failure_score=own.failure_score,
+        again=own.again,
         note=own.note,
         experiment=own.experiment,
         params=params_of({**asked, "rows": len(rows) if has_rows else None}) if asked else {},
@@ -156,6 +162,8 @@ def _check(own: _Own, entries: Mapping[str, bytes], *, has_rows: bool) -> None:
     for name, given in (("evaluation", own.evaluation), ("experiment", own.experiment)):
         if given is not None:
             check_program(given, name)
+    if own.again and own.evaluation is None:
+        raise invalid_argument("again", "the id of the one that has begun, as `evaluation`", own.again)
     if (own.dataset is None) == (not has_rows):
         raise invalid_argument("dataset", "a dataset or rows, one of them", "both" if has_rows else None)
     if own.dataset is not None:

@@ -113,6 +113,52 @@ def test_run_again_it_goes_on(room: Room, client: Client) -> None:
     assert fields == client.outcome(third).fields
 
 
+def test_what_failed_is_run_again_where_that_is_asked_for() -> None:
+    """In place of what it had come to: rows with an error, and those that lack a score."""
+    room = Room(workers=1, calls_per_worker=8)
+    client = room.add_client()
+    call = run(room, client, given(4))
+    answer(room, 0, row(1.0))
+    worker, call_id = under_way(room)[1]
+    worker.fail(call_id)
+    answer(room, 2, row(None), tokens_in=5)
+    answer(room, 3, row(0.0))
+    made: Any = client.outcome(call).fields
+    assert ("done", 3, 1, 2) == (
+        made["state"],
+        made["done"],
+        made["failed"],
+        made["scores"]["right"]["scored"],
+    )
+    sent = sum(len(worker.calls("evaluation.row")) for worker in room.workers)
+    assert made == client.outcome(run(room, client, given(4))).fields
+    again = run(room, client, given(4, again=True, max_errors=1), credit=9)
+    assert "running" == ask(client, "get", evaluation="e")["state"]
+    answer(room, 1, row(1.0))
+    answer(room, 2, row(0.5), tokens_in=7)
+    assert [1, 2] == [item.fields["index"] for item in client.items(again)]
+    assert sent + 2 == sum(len(worker.calls("evaluation.row")) for worker in room.workers)
+    made = client.outcome(again).fields
+    figures = made["scores"]["right"]
+    assert ("done", 4, 0, 4, 0.625, 12) == (
+        made["state"],
+        made["done"],
+        made["failed"],
+        figures["scored"],
+        figures["mean"],
+        made["usage"]["tokens_in"],
+    )
+    assert figures["failed"] == 0
+    rows = ask(client, "rows", evaluation="e")
+    assert (4, [0, 1, 2, 3]) == (rows["total"], [one["index"] for one in rows["rows"]])
+    assert [1.0, 1.0, 0.5, 0.0] == [one["scores"]["right"]["score"] for one in rows["rows"]]
+    assert 0 == ask(client, "rows", evaluation="e", error=True)["total"]
+    failures = ask(client, "failures", evaluation="e")
+    assert (4, 2) == (failures["rows"], failures["failing"])
+    refused = client.outcome(client.call(RUN, {**given(1, again=True), "evaluation": None}))
+    assert ("invalid_argument", "again") == (refused.code, refused.details["field"])
+
+
 def test_another_request_under_its_id_is_refused(room: Room, client: Client) -> None:
     """Whatever differs of what the result depends on; the order of a map's keys does not."""
     run(room, client, given(1))

@@ -29,7 +29,8 @@ defmodule DSPex.Evaluation do
 
   An evaluation goes on where it was when it is run again with `evaluation:` its id and the same
   program, rows, metrics and settings: after a crash, a deadline, or `max_errors:` that were too few.
-  Rows that are in the store are not run again. Another request under its id is
+  Rows that are in the store are not run again, unless `again: true` says so of those that have an error or
+  lack a score, since a model was away for instance. Another request under its id is
   `:evaluation_exists`; of two that run it, the last one has it, and the other gets `:evaluation_taken`.
   """
 
@@ -86,6 +87,7 @@ defmodule DSPex.Evaluation do
   * `metrics:` (needed) by name, whatever `DSPex.Metric` makes: `[right: DSPex.Metric.exact_match("answer")]`
   * `on_row:` a function that is called with each `DSPex.Evaluation.Row` as it comes, in this process
   * `evaluation:` an id; one that has begun goes on
+  * `again:` `true`: rows of one that has begun, or is done, that have an error or lack a score are run again
   * `failure_score:` what a row without a score counts for in the mean; 0 by default
   * `parallelism:`, `max_errors:`, `row_timeout:` as of `DSPex.Batch`; `metric_timeout:` milliseconds of
     one metric for one row

@@ -193,8 +193,7 @@ defmodule DSPex.Options do
   defp call_rule(:config, value), do: {options?(value), "a map or keyword list, such as [temperature: 0.5]"}
   defp call_rule(key, value) when key in [:adapter, :on_violation], do: Choices.rule(key, value)
   defp call_rule(:retriever, value), do: {name?(value), "the name of a function of the instance"}
-  defp call_rule(:trace, value), do: {is_boolean(value), "true or false"}
-  defp call_rule(:history, value), do: {is_boolean(value), "true or false"}
+  defp call_rule(key, value) when key in [:again, :history, :trace], do: {is_boolean(value), "true or false"}
 
   defp call_rule(:events, value),
     do: {names?(value, @events), "a list of " <> Enum.map_join(@events, ", ", &":#{&1}")}

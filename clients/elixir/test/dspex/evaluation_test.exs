@@ -62,6 +62,7 @@ defmodule DSPex.EvaluationTest do
     options = [
       metrics: @metrics ++ [short: {"regex", field: "answer", pattern: "x"}],
       evaluation: "e",
+      again: true,
       failure_score: 0.5,
       parallelism: 4,
       max_errors: 2,
@@ -90,6 +91,7 @@ defmodule DSPex.EvaluationTest do
                "short" => %{"metric" => "regex", "options" => %{"field" => "answer", "pattern" => "x"}}
              },
              "evaluation" => "e",
+             "again" => true,
              "failure_score" => 0.5,
              "parallelism" => 4,
              "max_errors" => 2,

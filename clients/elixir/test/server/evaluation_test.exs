@@ -76,6 +76,33 @@ defmodule DSPex.ServerEvaluationTest do
     assert {:error, %Error{type: :evaluation_exists}} = other
   end
 
+  test "what failed is run again where that is asked for, and nothing else" do
+    {:ok, grader} = Agent.start_link(fn -> {:away, []} end)
+
+    grade = fn %{"example" => %{"question" => question}} ->
+      Agent.get_and_update(grader, fn {state, asked} -> {state, {state, [question | asked]}} end) == :there or
+        question not in ["q1", "q2"] or raise "the grader is away"
+    end
+
+    name = __MODULE__.Again
+    options = Keyword.update!(options(name, "memory", []), :functions, &Map.put(&1, "grade", grade))
+    start_supervised!({DSPex, options})
+    options = [metrics: [graded: Metric.host("grade")], evaluation: "e"]
+    made = Evaluation.run!(name, @program, rows(5), options)
+    assert %{scored: 3, failed: 2} = made.scores["graded"]
+    assert Evaluation.run!(name, @program, rows(5), options) == made
+
+    Agent.update(grader, fn _ -> {:there, []} end)
+    made = Evaluation.run!(name, @program, rows(5), options ++ [again: true])
+    assert {made.state, made.done} == {:done, 5}
+    assert %{scored: 5, failed: 0, mean: 1.0} = made.scores["graded"]
+    assert Enum.sort(Agent.get(grader, &elem(&1, 1))) == ["q1", "q2"]
+    assert length(Enum.to_list(Evaluation.rows(name, "e"))) == 5
+
+    assert {:error, %Error{details: %{"field" => "again"}}} =
+             Evaluation.run(name, @program, rows(5), metrics: options[:metrics], again: true)
+  end
+
   defp drain(heard) do
     receive do
       {:row, index} -> drain([index | heard])

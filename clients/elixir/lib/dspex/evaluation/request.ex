@@ -5,6 +5,7 @@ defmodule DSPex.Evaluation.Request do
   alias DSPex.{Call, Dataset, Error, Example, Metric, Options, Stored, Tagged}
 
   @own [
+         :again,
          :credit,
          :evaluation,
          :experiment,
@@ -43,7 +44,16 @@ defmodule DSPex.Evaluation.Request do
           do: {name, value}
 
     options
-    |> Stored.payload([:evaluation, :experiment, :failure_score, :max_errors, :note, :parallelism, :requests])
+    |> Stored.payload([
+      :again,
+      :evaluation,
+      :experiment,
+      :failure_score,
+      :max_errors,
+      :note,
+      :parallelism,
+      :requests
+    ])
     |> Map.merge(deadlines)
   end
 
