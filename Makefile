@@ -29,13 +29,14 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## install what is missing: .venv as constraints.txt says, Elixir, servers and a browser for tests
+setup: ## install what is missing: .venv as constraints.txt says, Elixir, servers, a browser and MLflow for tests
 	@scripts/setup-python
 	@scripts/setup-elixir
 	@scripts/setup-faketime
 	@scripts/setup-servers
 	@scripts/setup-browser
 	@scripts/setup-code
+	@scripts/setup-mlflow
 
 demo: setup ## the main job end to end, driven from Elixir
 	@$(MIX) compile && mix run demo.exs
@@ -103,7 +104,7 @@ soak: setup ## whether anything grows with the calls, about ten minutes
 docs: setup ## write the pages that are generated from code
 	$(BIN)/python docs/generate.py
 
-lock: ## write constraints.txt anew, with the newest versions that pyproject.toml allows
+lock: ## write constraints*.txt anew, with the newest versions that pyproject.toml allows
 	scripts/lock
 
 clean: ## remove all that can be made again, .venv included

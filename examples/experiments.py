@@ -42,8 +42,25 @@ async def main() -> None:
             await ask("attach", run=run, name="note.md", content=f"# {right} of {len(NUMBERS)}\n")
             await ask("end", run=run)
 
+        # An evaluation logs itself: what was asked for, on what, what it scored and what it has cost.
+        evaluation = {
+            "spec": PROGRAM,
+            "rows": [{"number": number, "is_even": number % 2 == 0} for number in NUMBERS],
+            "input_keys": ["number"],
+            "metrics": {"right": {"metric": "exact_match", "options": {"field": "is_even"}}},
+            "experiment": "even",
+        }
+        measured: Any = await client.call("evaluation.run", evaluation)
+        told = await ask("run", run=measured["run"])
+        calls = told["metrics"]["lm_calls"]["last"]
+        print(
+            f"{told['run']} by itself: {told['state']}, {calls:.0f} calls, {told['params']['spec.signature']}"
+        )
+
         print("The model guesses; which temperature guessed best says nothing:")
         for run in (await ask("runs", sort="right"))["runs"]:
+            if "temperature" not in run["params"]:
+                continue
             metric = run["metrics"]["right"]
             print(
                 f"{run['run']}: {run['params']['temperature']}: {metric['last']:.2f} after {metric['points']}"
