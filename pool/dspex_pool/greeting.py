@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from dspex_protocol import (
@@ -30,6 +30,7 @@ class WorkerWelcome:
     Attributes:
         methods: What it can do.
         effects: Those of them that must not be repeated.
+        versions: What it is of: `dspex`, `dspy`.
     """
 
     protocol: Literal["dspex"]
@@ -37,6 +38,7 @@ class WorkerWelcome:
     pid: int
     methods: list[str]
     effects: list[str]
+    versions: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def hello_frame(worker: int, max_frame_bytes: int, offer: dict[str, object]) -> bytes:

@@ -6,7 +6,7 @@ its functions in a job's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 from dspex_protocol import (
@@ -64,6 +64,7 @@ class Guest:
 
     Attributes:
         worker: It, once there is a process.
+        versions: What it is of, once it has answered hello.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Guest:
         self._is_over = False
         self._stop_waiting: Callable[[], None] = lambda: None
         self.worker: Worker | None = None
+        self.versions: Mapping[str, str] = {}
 
     def start(self, alone: Alone) -> None:
         """Ask for a process of that kind."""
@@ -157,6 +159,7 @@ class Guest:
             return
         self._stop_waiting()
         self.worker.methods, self.worker.effects = frozenset(welcome.methods), frozenset(welcome.effects)
+        self.versions = welcome.versions
         self.worker.move(WorkerEvent.GREETED)
         self.worker.link.on_bodies = self._take
         self._hearer.ready(self)

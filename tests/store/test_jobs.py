@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import plugin_jobs
 from tests.support.job_servers import LEASE_S, JobServer, ended, events, get, hurry, job_server, submit, until
 from tests.support.stores import Place
 
+from dspex_bridge.worker import serve
 from dspex_pool.store import Store
 from dspex_protocol import DSPexError
 
@@ -126,6 +128,48 @@ async def test_jobs_are_told_in_a_servers_snapshot(store: Store) -> None:
             await asyncio.sleep(0.01)
         told = await info(server)
         assert ([], 1, 1) == (told["jobs"], told["job_counts"]["done"], told["job_counts"]["cancelled"])
+
+
+@pytest.mark.parametrize("other_prompts", [False, True])
+async def test_a_job_that_goes_on_under_other_versions_says_so(
+    store: Store, monkeypatch: pytest.MonkeyPatch, other_prompts: bool
+) -> None:
+    """Before anything else of that attempt, once; and how much of what was paid for was of no use."""
+    old, new = {"dspex": "1.0", "dspy": "3.4.1"}, {"dspex": "1.0", "dspy": "3.5.0"}
+    monkeypatch.setattr(serve, "VERSIONS", old)
+    async with job_server(store) as server:
+        job = await submit(server.client, {"steps": 2, "at_once": 3, "stand_still": True})
+        while (await get(server.client, job))["events"] < 4:  # submitted, started, and both steps
+            await asyncio.sleep(0.01)
+        assert {"begun": old, "latest": old} == (await get(server.client, job))["versions"]
+        monkeypatch.setattr(serve, "VERSIONS", new)
+        await another_attempt(server, replayed=6)
+        if other_prompts:
+            monkeypatch.setattr(plugin_jobs, "TEXT", "{step} anew")
+        await another_attempt(server, replayed=12)
+        while (await get(server.client, job))["answers"] < (12 if other_prompts else 6):
+            await asyncio.sleep(0.01)
+        row = await get(server.client, job)
+        assert {"begun": old, "latest": new} == row["versions"]
+        changes = [event for event in await events(server.client, job) if event["type"] == "versions_changed"]
+        assert [(old, new, 2)] == [(event["from"], event["to"], event["attempt"]) for event in changes]
+        told = [event["type"] for event in await events(server.client, job) if event["attempt"] == 2]
+        assert ["started", "versions_changed"] == told[:2]
+        await server.client.call("job.cancel", {"job": job})
+        await ended(server.client, job)
+        monkeypatch.setattr(plugin_jobs, "STANDS_STILL", False)
+        await server.client.call("job.resume", {"job": job})
+        assert (6 if other_prompts else 0) == (await ended(server.client, job))["replay"]["diverged"]
+
+
+async def another_attempt(server: JobServer, replayed: int) -> None:
+    """The worker dies, and its successor gets the answers that there are: so many, with those before it."""
+    process = server.running_process()
+    assert process is not None
+    process.die("SIGKILL")
+    await until(lambda: server.running_process() not in (None, process))
+    while (await info(server))["job_counts"]["answers_replayed"] < replayed:
+        await asyncio.sleep(0.01)
 
 
 async def test_a_job_survives_its_servers(place: Place, store: Store, tmp_path: Path) -> None:

@@ -21,6 +21,10 @@ from dspex_bridge.rows import Worker
 from dspex_protocol import error
 from dspex_protocol.records import Doc, Length, Range
 
+TEXT = "{step}"
+"""Of a request: another version of a library might build another one."""
+STANDS_STILL = True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Toil:
@@ -65,7 +69,7 @@ async def toil(worker: Worker, job: Job, what: Toil) -> Outcome:
         await job.event("step", step=step, digest=digest.hexdigest()[:8], asked=step * what.at_once)
         await job.best(step, {"spec": {"step": step}, "state": {}})
         job.progress(phase="toil", done=step, total=what.steps)
-    if what.stand_still:
+    if what.stand_still and STANDS_STILL:
         await asyncio.Event().wait()
     save = None
     if what.save_as is not None:
@@ -78,7 +82,7 @@ async def toil(worker: Worker, job: Job, what: Toil) -> Outcome:
 
 
 async def _ask(worker: Worker, job: Job, what: Toil, step: int, at: int) -> object:
-    text = f"{step}"  # at_once equal ones: which is which, their numbers say
+    text = TEXT.format(step=step)  # at_once equal ones: which is which, their numbers say
     key = hashlib.sha256(text.encode()).digest()
 
     async def live() -> Answer:

@@ -43,6 +43,7 @@ from ..programs.builder import Builder
 from ..programs.programs import ProgramCache
 from ..programs.sessions import SessionTable
 from ..rows import Operation
+from ..versions import VERSIONS
 from . import failpoints, redacted_logs
 from .calls import CallTable, RunningCall, current_call
 from .remaining import remaining_s
@@ -64,6 +65,7 @@ class WorkerProcess:
         self._wire = Wire(descriptor, loop, self._take, self._end)
         self.calls = CallTable(self._wire.send)
         self._greeted = False
+        self.versions = dict(VERSIONS)
         self.operations = dict(OPERATIONS)
         self.kinds = dict(KINDS)
         self.threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="dspex")
@@ -194,6 +196,7 @@ class WorkerProcess:
             "protocol": PROTOCOL,
             "version": VERSION,
             "pid": os.getpid(),
+            "versions": self.versions,
             "methods": list(self.operations),
             "effects": [row.method for row in self.operations.values() if row.effects],
         }

@@ -155,6 +155,8 @@ async def _follow(client: Client, given: argparse.Namespace) -> int:
         print(json.dumps(to_json({"ended": row})))
     else:
         print(f"{row['state']} after {row['attempt']} attempts: {spent_text(row['spent'])}")
+        if row["replay"] is not None and row["replay"]["diverged"]:
+            print(f"{row['replay']['diverged']} answers of earlier attempts were of no use", file=sys.stderr)
         if row["error"] is not None:
             print(plain(f"{row['error']['code']}: {row['error']['message']}"), file=sys.stderr)
     return OK if row["state"] == "done" else CALL_FAILED

@@ -57,6 +57,7 @@ def describe(
         "spent": asdict(job.spent),
         "progress": dict(job.progress if progress is None or job.is_ended else progress),
         "best_score": job.best_score,
+        "versions": {"begun": job.begun_with or None, "latest": job.versions} if job.versions else None,
         "saved": job.saved,
         "experiment": job.experiment,
         "run": job.run,

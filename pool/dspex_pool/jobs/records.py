@@ -93,6 +93,8 @@ class Job:
         resumes: How often it was taken up again after it had failed or was cancelled.
         forgiven: So many of the first answers were there at the last of those: what failed among them is
             asked for again.
+        begun_with: The versions (dspex, dspy) of the worker that began it; none before that.
+        versions: Those of its last attempt's worker.
         best_score: Of the best result so far; None for none.
         pins: Which version of a program or dataset it works on, where it named none, or a tag.
         progress: The latest figures, as they were when they were last written.
@@ -120,6 +122,8 @@ class Job:
     deaths: int = 0
     resumes: int = 0
     forgiven: int = 0
+    begun_with: dict[str, str] = field(default_factory=dict[str, str])
+    versions: dict[str, str] = field(default_factory=dict[str, str])
     best_score: float | None = None
     pins: dict[str, int] = field(default_factory=dict[str, int])
     progress: dict[str, object] = field(default_factory=dict[str, object])

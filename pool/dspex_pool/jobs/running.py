@@ -340,6 +340,26 @@ class Run:
         """It has answered hello: it is given the job."""
         assert guest.worker is not None
         self._host_calls = HostCalls(guest.worker, self._house.host, self, self._timers.time)
+        if guest.versions in ({}, self._keeper.job.versions):
+            self._give(guest)
+        else:
+            self._tasks.start(self._note_and_give(guest))
+
+    async def _note_and_give(self, guest: Guest) -> None:
+        """It is of other versions than the attempt before, which is told before anything comes of it."""
+        before = self._keeper.job
+        try:
+            await self._commit(lambda job: steps.begun_under(job, guest.versions, self._wall_ms()))
+        except Lost:
+            return
+        if self._keeper.job.begun_with != guest.versions:
+            self._log.warning(
+                "job_versions_changed", job=self.job, before=before.versions, now=dict(guest.versions)
+            )
+        if self._process is guest:  # else it has died meanwhile
+            self._give(guest)
+
+    def _give(self, guest: Guest) -> None:
         job = self._keeper.job
         said = {
             "job": job.job,

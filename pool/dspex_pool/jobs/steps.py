@@ -27,6 +27,7 @@ MAX_DEATHS: Final = 20
 """The same with those that somebody kills: the kernel when memory runs out, or an operator."""
 FIRST_BACKOFF_S: Final = 0.1
 MAX_BACKOFF_S: Final = 30.0
+VERSIONS_CHANGED: Final = "versions_changed"
 MAX_EVENT_BYTES: Final = 65_536
 """Of one event: it tells of something, and is not the place to keep it."""
 
@@ -111,6 +112,21 @@ def taken_up(job: Job, now_ms: int) -> Made:
         started_ms=job.started_ms or now_ms,
     )
     return _with_event(running, {"type": "started"}, now_ms)
+
+
+def begun_under(job: Job, versions: Mapping[str, str], now_ms: int) -> Made:
+    """A worker of these versions begins it, or goes on with it.
+
+    Under others the same work may ask for something else, so that what was paid for is of no use to it:
+    whoever waits for the job is told before that happens.
+    """
+    if job.versions == versions:
+        return Made(job)
+    under = replace(job, versions=dict(versions))
+    if not job.answers and not job.own_events:  # there is nothing yet that might be of no use
+        return Made(replace(under, begun_with=dict(versions)))
+    event = {"type": VERSIONS_CHANGED, "from": job.versions or None, "to": dict(versions)}
+    return _with_event(under, event, now_ms)
 
 
 def answered(job: Job, entries: Sequence[bytes]) -> Made:

@@ -21,6 +21,8 @@ def job_facts(record: Record) -> dict[str, str | None]:
     """How it stands, by name."""
     made = map_of(record.get("saved"))
     attempt = number_of(record.get("attempt"))
+    versions = map_of(record.get("versions"))
+    latest = map_of(versions.get("latest"))
     return {
         "job": text_of(record.get("job")),
         "state": text_of(record.get("state")),
@@ -29,8 +31,15 @@ def job_facts(record: Record) -> dict[str, str | None]:
         "ended": moment_of(record.get("ended")),
         "budget": budget_text(map_of(record.get("budget"))),
         "attempts": None if attempt is None else count_text(attempt),
+        "begun with": versions_text(map_of(versions.get("begun"))),
+        "gone on with": versions_text(latest) if latest != map_of(versions.get("begun")) else None,
         "made": " version ".join(filter(None, (text_of(made.get("program")), text_of(made.get("version"))))),
     }
+
+
+def versions_text(versions: Record) -> str | None:
+    """Such as `dspex 0.1.0, dspy 3.4.1`."""
+    return ", ".join(f"{name} {text_of(number)}" for name, number in versions.items()) or None
 
 
 def budget_text(budget: Record) -> str | None:

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from importlib.metadata import version
 
 import pytest
 from tests.support.fakes import Frame, body_of, read_frame
@@ -201,6 +202,13 @@ async def test_forgetting_needs_an_id_and_a_version(wired: Wired, meta: Meta) ->
     wired.say(body_of(CALL, 1, "program.forget", meta, None))
     (refusal,) = await wired.answers(1)
     assert ("invalid_argument", "meta.program") == (refusal.code, refusal.details["field"])
+
+
+async def test_a_worker_says_of_which_versions_it_is(wired: Wired) -> None:
+    """Those that are installed: whoever goes on with its work may be of others."""
+    wired.say(body_of(CALL, 1, "system.hello", {}, {"protocol": "dspex", "versions": [1], "worker": 1}))
+    (welcome,) = await wired.answers(1)
+    assert {"dspex": version("dspex"), "dspy": version("dspy")} == welcome.fields["versions"]
 
 
 async def test_the_limit_of_hello_holds_for_results(wired: Wired) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final, cast
 
 import pytest
 
 from dspex_pool.jobs import records, steps
+from dspex_pool.jobs.answers import describe
 from dspex_pool.jobs.records import Job, Spent, State
 from dspex_pool.store import Append, Delete, Drop, Put
-from dspex_protocol import DSPexError, encode_value, error
+from dspex_protocol import DSPexError, decode_value, encode_value, error
 
 NEW = Job(
     job="j",
@@ -52,6 +54,45 @@ def test_an_attempt_is_counted_and_told() -> None:
     """The first begin stays the job's."""
     again = steps.taken_up(RUNNING, 9).job
     assert (State.RUNNING, 2, 2, 2) == (again.state, again.attempt, again.started_ms, again.events)
+
+
+OLD: Final = {"dspex": "1.0", "dspy": "3.4.1"}
+NEW_DSPY: Final = {"dspex": "1.0", "dspy": "3.5.0"}
+
+
+def test_a_job_says_with_which_versions_it_was_begun() -> None:
+    """Those under which there was first something to keep; that is no event."""
+    begun = steps.begun_under(RUNNING, OLD, 3)
+    assert (OLD, OLD, RUNNING.events) == (begun.job.begun_with, begun.job.versions, begun.job.events)
+    again = steps.begun_under(begun.job, NEW_DSPY, 4)
+    assert (NEW_DSPY, NEW_DSPY, ()) == (again.job.begun_with, again.job.versions, again.changes)
+    assert {"begun": OLD, "latest": OLD} == describe(begun.job)["versions"]
+    assert describe(RUNNING)["versions"] is None
+
+
+def test_that_it_goes_on_under_others_is_told_once() -> None:
+    """From which and to which; and where it goes back to the former ones that is told too."""
+    kept = replace(steps.begun_under(RUNNING, OLD, 3).job, answers=7)
+    changed = steps.begun_under(kept, NEW_DSPY, 4)
+    assert {"begun": OLD, "latest": NEW_DSPY} == describe(changed.job)["versions"]
+    (event,) = [read_event(change) for change in changed.changes if isinstance(change, Append)]
+    assert {"type": "versions_changed", "from": OLD, "to": NEW_DSPY} == event
+    assert () == steps.begun_under(changed.job, NEW_DSPY, 5).changes
+    assert 1 == len(steps.begun_under(changed.job, OLD, 6).changes)
+
+
+def test_of_a_job_that_said_nothing_the_former_versions_are_not_known() -> None:
+    """One that an older DSPex has begun."""
+    changed = steps.begun_under(replace(RUNNING, own_events=1), OLD, 4)
+    (event,) = [read_event(change) for change in changed.changes if isinstance(change, Append)]
+    assert {"type": "versions_changed", "from": None, "to": OLD} == event
+    assert {"begun": None, "latest": OLD} == describe(changed.job)["versions"]
+
+
+def read_event(change: Append) -> dict[str, object]:
+    """What an entry of the journal of events tells."""
+    told = cast("dict[str, dict[str, object]]", decode_value(change.body))
+    return told["event"]
 
 
 def test_answers_are_kept_and_added_up() -> None:

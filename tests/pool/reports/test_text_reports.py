@@ -29,6 +29,7 @@ from tests.support.reports import (
 from dspex_pool.reports import OfComparison, OfEvaluation, OfExperiment, OfJob, Subject
 from dspex_pool.reports.comparing import beside_of
 from dspex_pool.reports.csv_reports import FORMULA
+from dspex_pool.reports.job_words import job_facts
 from dspex_pool.reports.marks import in_line, marked
 from dspex_protocol import Tagged
 
@@ -262,3 +263,14 @@ def is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def test_a_job_that_went_on_under_other_versions_says_so() -> None:
+    """With both; and with the only ones where there were no others."""
+    old, new = {"dspex": "1.0", "dspy": "3.4.1"}, {"dspex": "1.0", "dspy": "3.5.0"}
+    moved = job_facts({"versions": {"begun": old, "latest": new}})
+    said = moved["begun with"], moved["gone on with"]
+    assert ("dspex 1.0, dspy 3.4.1", "dspex 1.0, dspy 3.5.0") == said
+    stayed = job_facts({"versions": {"begun": old, "latest": old}})
+    assert ("dspex 1.0, dspy 3.4.1", None) == (stayed["begun with"], stayed["gone on with"])
+    assert (None, None) == (job_facts({})["begun with"], job_facts({})["gone on with"])

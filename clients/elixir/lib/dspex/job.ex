@@ -12,6 +12,8 @@ defmodule DSPex.Job do
   * `best_score`: of the best result so far; `saved`: the `DSPex.Program` that it has made
   * `replay`: of the last attempt `"answered"` from the journal, `"live"`, and `"diverged"`: answers that
     were kept and that it did not ask for again
+  * `versions`: `%{"begun" => …, "latest" => …}`, the versions (`"dspex"`, `"dspy"`) under which it was begun and
+    under which its last attempt runs; where they differ an event of the type `"versions_changed"` has said so
   * `error`: the `DSPex.Error` of one that failed
   * `cancelling?`: somebody wants it to end, and it has not yet
   * `created?`: from `DSPex.Jobs.submit/4` only: false where the key had this job already
@@ -36,7 +38,7 @@ defmodule DSPex.Job do
 
   @enforce_keys [:id]
   defstruct [:id, :kind, :state, :key, :note, :tenant, :deadline_s, :best_score, :saved, :replay, :error] ++
-              [:run, :created?, :created, :started, :ended] ++
+              [:run, :versions, :created?, :created, :started, :ended] ++
               [
                 attempt: 0,
                 resumes: 0,
@@ -69,6 +71,7 @@ defmodule DSPex.Job do
           saved: Program.t() | nil,
           run: Run.t() | nil,
           replay: %{optional(String.t()) => non_neg_integer()} | nil,
+          versions: %{optional(String.t()) => %{optional(String.t()) => String.t()} | nil} | nil,
           cancelling?: boolean(),
           error: Error.t() | nil,
           created?: boolean() | nil,
@@ -119,6 +122,7 @@ defmodule DSPex.Job do
       saved: row["saved"] && Program.from_wire(row["saved"]),
       run: Run.named(row),
       replay: row["replay"],
+      versions: row["versions"],
       cancelling?: row["cancelling"] == true,
       error: row["error"] && Error.from_wire(row["error"]),
       created?: row["created?"],

@@ -83,10 +83,13 @@ defmodule DSPex.JobsTest do
 
   test "a job is read whole", %{test: name} do
     failure = %{"code" => "worker_died", "message" => "it died", "details" => %{"deaths" => 3}}
-    answering(name, Map.merge(@row, %{"state" => "failed", "error" => failure, "cancelling" => false}))
+    versions = %{"begun" => %{"dspy" => "3.4.1"}, "latest" => %{"dspy" => "3.5.0"}}
+    more = %{"state" => "failed", "error" => failure, "cancelling" => false, "versions" => versions}
+    answering(name, Map.merge(@row, more))
     assert {:ok, job} = Jobs.get(name, %Job{id: "job-1"})
     assert %Job{state: :failed, attempt: 2, saved: %Program{id: "qa", version: 4}} = job
     assert %Error{type: :worker_died, details: %{"deaths" => 3}} = job.error
+    assert job.versions["latest"] == %{"dspy" => "3.5.0"}
     assert Job.ended?(job)
     assert {"job.get", %{}, %{"job" => "job-1"}} = asked()
     assert {:ok, nil} = Jobs.request(name, "job-1")
