@@ -63,7 +63,12 @@ async def test_a_job_is_looked_at_from_a_shell(tmp_path: Path) -> None:
             resumed["resumes"],
         )
         assert ("done", 4) == ((row := await ended(client, spent))["state"], row["spent"]["lm_calls"])
-        await client.call("job.delete", {"job": spent})
+        best = await asyncio.to_thread(run, "best", spent, "--connect", address)
+        assert "score 4" == best.stdout.splitlines()[0]
+        deleted = await asyncio.to_thread(run, "delete", spent, "--connect", address)
+        assert "deleted" == deleted.stdout.strip()
+        gone = await asyncio.to_thread(run, "best", spent, "--connect", address, "--json")
+        assert (CALL_FAILED, "unknown_job") == (gone.returncode, json.loads(gone.stderr)["error"]["code"])
     listed = run("list", "--state", "done", DSPEX_STORE=store).stdout.splitlines()
     assert [job, "toil", "done", "1", "3"] == listed[1].split()[:5]
     assert 2 == len(listed)

@@ -38,7 +38,7 @@ DEADLINE_MS: Final = 86_400_000
 
 @exits_with_code
 def run(arguments: list[str]) -> int:
-    """List, show, follow, cancel, resume.
+    """List and show jobs, follow, cancel, resume and delete one.
 
     Returns:
         0; 1 when the server refuses, or a job that was followed did not come to its end; 2 for bad
@@ -203,6 +203,24 @@ async def _resume(client: Client, given: argparse.Namespace) -> int:
     return OK
 
 
+async def _best(client: Client, given: argparse.Namespace) -> int:
+    best = await _ask(client, "best", {"job": given.job})
+    if given.json:
+        print(json.dumps(to_json(best)))
+    elif best:
+        print(f"score {best['score']:g}")
+        print(result_text(best["content"]))
+    else:
+        print("none yet")
+    return OK
+
+
+async def _delete(client: Client, given: argparse.Namespace) -> int:
+    await _ask(client, "delete", {"job": given.job})
+    print(json.dumps({"deleted": given.job}) if given.json else "deleted")
+    return OK
+
+
 async def _result(client: Client, given: argparse.Namespace) -> int:
     answer = await _ask(client, "result", {"job": given.job})
     if given.json:
@@ -220,7 +238,9 @@ _PERFORM: Final = {
     "follow": _follow,
     "cancel": _cancel,
     "resume": _resume,
+    "best": _best,
     "result": _result,
+    "delete": _delete,
 }
 
 
@@ -243,7 +263,9 @@ def _parser() -> argparse.ArgumentParser:
         ("follow", "its events and figures as they come, until it has ended"),
         ("cancel", "end one; its best result so far stays"),
         ("resume", "have one go on that has failed or was cancelled, from what it has paid for"),
+        ("best", "the best result of one so far, whatever becomes of it"),
         ("result", "what one that is done came to"),
+        ("delete", "forget one that has ended, with its events and answers; a program that it saved stays"),
     ):
         action = actions.add_parser(name, help=what, description=what, allow_abbrev=False)
         add_connect_option(action, "a server is started for this")
