@@ -29,10 +29,19 @@ def data(tmp_path: Path) -> Path:
 
 def optimize(*words: str, store: Path) -> subprocess.CompletedProcess[str]:
     """The command with a store of its own."""
+    return _dspex("optimize", *words, store=store)
+
+
+def experiment(*words: str, store: Path) -> subprocess.CompletedProcess[str]:
+    """Another one, with the same store."""
+    return _dspex("experiment", *words, store=store)
+
+
+def _dspex(*words: str, store: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "DSPEX_STORE": f"sqlite:{store}/s.db", "DSPEX_LOG_LEVEL": "error"}
     environment.pop("DSPEX_CONNECT", None)
     return subprocess.run(
-        [sys.executable, "-m", "dspex_pool", "optimize", *words],
+        [sys.executable, "-m", "dspex_pool", *words],
         capture_output=True,
         text=True,
         check=False,
@@ -109,6 +118,7 @@ def test_a_better_program_comes_out(data: Path, tmp_path: Path) -> None:
     better, page = tmp_path / "better.json", tmp_path / "report.html"
     words = [SIGNATURE, str(data), "--optimizer", "LabeledFewShot:k=3", "--key", "once", "--json"]
     words += ["--lm", "sim/demo", "-o", str(better), "--report", str(page)]
+    words += ["--dev", "0.3", "--metric", "exact_match:field=sound", "--experiment", "tried"]
     first = optimize(*words, store=tmp_path)
     assert 0 == first.returncode, first.stderr
     told: Any = json.loads(first.stdout)
@@ -126,6 +136,15 @@ def test_a_better_program_comes_out(data: Path, tmp_path: Path) -> None:
     assert 2 == more["replay"]["answered"]
     other = optimize(*words, "--lm-calls", "500", "--seed", "7", store=tmp_path)
     assert (1, True) == (other.returncode, "job_key_reused" in other.stdout + other.stderr)
+    (logged,) = json.loads(experiment("runs", "tried", "--json", store=tmp_path).stdout)
+    assert ("done", told["job"], 3) == (
+        logged["state"],
+        logged["lineage"]["job"],
+        logged["params"]["optimizer.options.k"],
+    )
+    assert {"start_score", "result_score", "lm_calls"} <= logged["metrics"].keys()
+    other = optimize(*words, "--experiment", "other", store=tmp_path)
+    assert (1, True) == (other.returncode, "job_key_reused" in other.stderr)
     refused = optimize(str(better), str(data), "--optimizer", "Nobody", store=tmp_path)
     assert 1 == refused.returncode
     assert "optimizer" in refused.stderr

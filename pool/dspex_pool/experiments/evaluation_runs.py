@@ -52,7 +52,8 @@ def follow(run: Run, head: Head) -> tuple[Run, list[Append]]:
     if run.state != "open" or state is None or head.ended_ms is None:
         return run, []
     at_ms = head.ended_ms
-    values = {**dict(_costs(head)), **dict(_means(head))}
+    values = dict(_means(head))  # and costs, but where a metric has the name of one
+    values |= {name: value for name, value in _costs(head) if name not in values}
     points = [(Point(name=name, value=value, step=0), at_ms) for name, value in values.items()]
     run, entry = steps.with_timed_points(steps.ended(run, state, at_ms), points)
     if head.state == evaluations.STOPPED:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.pool.evaluation.rooms import RUN, answer, given, row, run, under_way
+from tests.pool.evaluation.rooms import METRICS, RUN, answer, given, row, run, under_way
 from tests.support.fakes import Client, Room
 
 from dspex_protocol import decode_failure
@@ -48,15 +48,19 @@ def test_an_evaluation_is_a_run(room: Room, client: Client) -> None:
     assert ("done", fields["ended"]) == (one["state"], one["ended"])
     assert {"evaluation": "e", "checksum": fields["checksum"]} == one["lineage"]
     last = {name: metric["last"] for name, metric in one["metrics"].items()}
-    assert {
-        "right": 0.5,
-        "lm_calls": 6.0,
-        "tokens_in": 15.0,
-        "tokens_out": 0.0,
-        "cost_usd": 0.75,
-        "failed_rows": 0.0,
-    } == last
+    costs = {"lm_calls": 6.0, "tokens_in": 15.0, "tokens_out": 0.0, "cost_usd": 0.75, "failed_rows": 0.0}
+    assert {"right": 0.5, **costs} == last
+    assert ["right", *costs] == list(last)
     assert [one] == runs(client)
+
+
+def test_a_metric_keeps_its_name(room: Room, client: Client) -> None:
+    """Also where that is what something has cost."""
+    call = run(room, client, given(1, experiment="x", metrics={"cost_usd": METRICS["right"]}))
+    answer(room, 0, row(1.0, name="cost_usd"), cost_usd=0.25)
+    assert "done" == client.outcome(call).fields["state"]
+    (one,) = runs(client)
+    assert (1.0, 1) == (one["metrics"]["cost_usd"]["last"], one["metrics"]["cost_usd"]["points"])
 
 
 def test_one_that_goes_on_stays_one_run(room: Room, client: Client) -> None:

@@ -19,9 +19,10 @@ defmodule DSPex.OptimizersTest do
   end
 
   test "a stored program, rows and a metric", %{test: name} do
-    options = [trainset: @rows, metric: Metric.exact_match("answer"), key: "k", budget: [usd: 1.5], seed: 3]
-    {request, job} = sent(name, Program.new("qa", 2), {:SIMBA, bsize: 8}, options)
-    assert job == %{"key" => "k", "budget" => %{"usd" => 1.5}}
+    options = [trainset: @rows, metric: Metric.exact_match("answer"), seed: 3]
+    terms = [key: "k", budget: [usd: 1.5], experiment: "e"]
+    {request, job} = sent(name, Program.new("qa", 2), {:SIMBA, bsize: 8}, options ++ terms)
+    assert job == %{"key" => "k", "budget" => %{"usd" => 1.5}, "experiment" => "e"}
 
     assert request == %{
              "program" => "qa",
