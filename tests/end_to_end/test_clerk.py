@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import pytest
-from tests.support.servers import info, outcome_code, serving, wait_for
+from tests.support.servers import info, outcome_code, serving, wait_for, worker_pids
+from tests.support.survivors import alive_after
 
 from dspex_pool.client import Client
 from dspex_protocol import DSPexError
@@ -129,6 +130,23 @@ async def test_a_call_that_is_given_up_leaves_it_as_it_is() -> None:
         await wait_for(client, lambda told: told["clerk"]["calls"] == 0)
         assert list(range(ROWS)) == await indexes(client)
         assert before == await pid_of(client)
+
+
+async def test_what_dead_workers_leave_behind_is_swept_and_the_clerk_is_not() -> None:
+    """It is a child of the supervisor's that sits in no slot, as orphans do."""
+    async with serving("--workers", "2") as client:
+        await evaluated(client)
+        await indexes(client)
+        before = await pid_of(client)
+        for deaths in range(1, 4):
+            orphan = await client.call("misbehave.spawn_detached", {})
+            assert isinstance(orphan, int)
+            os.kill(min(await worker_pids(client)), signal.SIGKILL)
+            os.kill(max(await worker_pids(client)), signal.SIGKILL)
+            assert [] == await asyncio.to_thread(alive_after, 30.0, [orphan])
+            await wait_for(client, lambda told: told["ready_workers"] == 2)
+            assert list(range(ROWS)) == await indexes(client)
+            assert before == await pid_of(client), deaths
 
 
 async def test_one_that_needs_too_much_memory_is_killed(tmp_path: Path) -> None:

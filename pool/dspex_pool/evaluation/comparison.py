@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import Final
 
@@ -20,6 +21,10 @@ SAME: Final = ("checksum", "select", "rows")
 
 NAMED: Final = ("dataset", "dataset_version", "checksum")
 """Where checksums differ, the first of these that differs says most."""
+
+
+Pair = Generator[None, None, dict[str, object]]
+"""What a pair comes to by a metric, slice by slice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +105,7 @@ def aligned(metric: str, side: Side) -> list[float | None]:
 
 
 class Comparison:
-    """What is worked out, one pair and metric after the other, since that may take long.
+    """What is worked out, a slice of one pair and metric after the other, since that may take long.
 
     Args:
         wish: How.
@@ -121,16 +126,19 @@ class Comparison:
         return len(self._metrics) * len(self._sides) * (len(self._sides) - 1) // 2
 
     def pieces(self) -> Iterator[Callable[[], None]]:
-        """The work: each is a part of a second."""
+        """The work: each is a part of a second, to be done before the next one is asked for."""
         for name in self._metrics:
             for a, b in combinations(range(len(self._sides)), 2):
-                yield lambda name=name, a=a, b=b: self._pairs[name].append(self._pair(name, a, b))  # type: ignore[misc]
+                work, done = self._pair(name, a, b), list[dict[str, object]]()
+                while not done:
+                    yield partial(_go_on, work, done)
+                self._pairs[name] += done
 
     def _values(self, name: str, side: int) -> list[float]:
         counts_for = self._sides[side].head.failure_score
         return [counts_for if score is None else score for score in self._scores[name][side]]
 
-    def _pair(self, name: str, a: int, b: int) -> dict[str, object]:
+    def _pair(self, name: str, a: int, b: int) -> Pair:
         wish, (of_a, of_b) = self._wish, (self._values(name, a), self._values(name, b))
         differences = [second - first for first, second in zip(of_a, of_b, strict=True)]
         low, high = statistics.interval_of(
@@ -145,7 +153,7 @@ class Comparison:
             "difference": statistics.mean_of(differences),
             "low": low,
             "high": high,
-            "p": statistics.p_value(differences, seed=wish.seed),
+            "p": (yield from statistics.p_value(differences, seed=wish.seed)),
             "wins": sum(one > 0 for one in differences),
             "losses": sum(one < 0 for one in differences),
             "ties": sum(one == 0 for one in differences),
@@ -174,6 +182,13 @@ class Comparison:
             }
             for index, row in sorted(rows.items())
         ]
+
+
+def _go_on(work: Pair, done: list[dict[str, object]]) -> None:
+    try:
+        next(work)
+    except StopIteration as end:
+        done.append(end.value)
 
 
 def _short(value: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from random import Random
 from statistics import fmean, stdev
 from time import perf_counter
@@ -12,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dspex_pool.evaluation import statistics
 from dspex_pool.evaluation.statistics import (
     MAX_RESAMPLED,
     deviation_of,
     holm,
     interval_of,
     mean_of,
-    p_value,
     percentiles_of,
 )
 
@@ -85,27 +86,48 @@ def exact_p(differences: list[float]) -> float:
     return sum(one >= observed - 1e-9 for one in sums) / len(every)
 
 
+def p_of(differences: Sequence[float], seed: int) -> float:
+    """A p-value, without a pause."""
+    work = statistics.p_value(differences, seed=seed)
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return float(end.value)
+
+
+def test_flips_are_made_a_slice_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are served between them: of 100,000 rows each is a few flips; the value is the same."""
+    monkeypatch.setattr(statistics, "FLIPS", 40)
+    differences = [Random(n).uniform(-1, 1) for n in range(100_000)]
+    assert 5 == len(list(statistics.p_value(differences, seed=1)))
+    value = p_of(differences[:1000], seed=1)
+    monkeypatch.setattr(statistics, "SLICE", 1)
+    assert value == p_of(differences[:1000], seed=1)
+    assert 40 == len(list(statistics.p_value(differences[:1000], seed=1)))
+
+
 @given(st.lists(st.sampled_from([-1.0, -0.5, -0.25, 0.0, 0.125, 0.5, 1.0]), max_size=9))
 def test_a_p_value_of_few_is_exact(differences: list[float]) -> None:
     """Rows without a difference say nothing."""
-    assert p_value(differences, seed=0) == pytest.approx(exact_p(differences))
+    assert p_of(differences, seed=0) == pytest.approx(exact_p(differences))
 
 
 def test_of_yes_and_no_it_is_mcnemars() -> None:
     """The sign test of the rows that differ, both ways."""
     differences = [1.0] * 14 + [-1.0] * 4 + [0.0] * 100
     wanted = 2 * sum(math.comb(18, k) for k in range(14, 19)) / 2**18
-    assert p_value(differences, seed=3) == pytest.approx(wanted, abs=0.006)
-    assert p_value(differences, seed=3) == p_value([-one for one in differences], seed=3)
+    assert p_of(differences, seed=3) == pytest.approx(wanted, abs=0.006)
+    assert p_of(differences, seed=3) == p_of([-one for one in differences], seed=3)
 
 
 def test_without_a_difference_it_says_so_as_often_as_it_should() -> None:
     """One in ten is below a tenth where there is none; and a large one is found."""
     random = Random(8)
-    found = sum(p_value([random.gauss(0, 0.3) for _ in range(12)], seed=n) < 0.1 for n in range(400))
+    found = sum(p_of([random.gauss(0, 0.3) for _ in range(12)], seed=n) < 0.1 for n in range(400))
     assert 0.06 <= found / 400 <= 0.14
-    assert p_value([random.gauss(0.3, 0.3) for _ in range(100)], seed=0) == pytest.approx(1 / 10_001)
-    assert 1.0 == p_value([], seed=0) == p_value([0.0, 0.0], seed=0)
+    assert p_of([random.gauss(0.3, 0.3) for _ in range(100)], seed=0) == pytest.approx(1 / 10_001)
+    assert 1.0 == p_of([], seed=0) == p_of([0.0, 0.0], seed=0)
 
 
 def test_several_comparisons_are_adjusted_step_by_step() -> None:
