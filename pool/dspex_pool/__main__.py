@@ -17,7 +17,7 @@ COMMANDS: Final = {
     "report": "write what came of evaluations, jobs and experiments, for people to read",
     "jobs": "list, look at, follow and cancel what runs for hours",
     "experiment": "list and look at experiments and their runs, and export them to MLflow",
-    "top": "show a server's workers, queue and clients live",
+    "top": "show a server's workers, queue, jobs and clients live",
     "ps": "print the workers of a server",
     "recycle": "replace workers of a server without losing a call",
     "drain": "end a server when its open calls have ended",

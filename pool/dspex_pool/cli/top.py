@@ -1,4 +1,4 @@
-"""`dspex top`: a server's workers, queue and clients, seen live."""
+"""`dspex top`: a server's workers, queue, jobs and clients, seen live."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def _last_word(client: Client, failure: DSPexError) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dspex top",
-        description="A server's workers, queue and clients, seen live.",
+        description="A server's workers, queue, jobs and clients, seen live.",
         epilog=EPILOG,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
