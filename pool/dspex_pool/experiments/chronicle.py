@@ -24,6 +24,8 @@ from .shelf import Shelf
 
 PAGE: Final = 200
 """Events of a job that are told in one commit."""
+NOBODY_TO_TELL: Final = frozenset(("unknown_experiment", "store_damaged", "record_too_new"))
+"""The run was deleted, or cannot be read: that keeps nobody from deleting a job."""
 
 Telling = Callable[[Run], tuple[Run, list[Append]]]
 
@@ -65,21 +67,26 @@ class Chronicle:
         if experiment is None or run is None:
             return
         try:
-            await self.run(experiment, run)
+            await self._told((await self._shelf.run(experiment, run)).run)
         except DSPexError as gone:
-            if gone.code != "unknown_experiment":  # its run was deleted: there is nobody to tell
+            if gone.code not in NOBODY_TO_TELL:
                 raise
 
     async def _current(self, run: Run) -> Run:
+        try:
+            return await self._told(run)
+        except DSPexError as failure:
+            if failure.code == "store_unavailable":
+                raise
+            # A damaged job, or a store that is full or takes no writes: what is there can be read.
+            return run
+
+    async def _told(self, run: Run) -> Run:
+        """A run after all that there is to tell."""
         if run.of is None or run.state != "open":
             return run
         kind, _, name = run.of.partition("/")
-        try:
-            return await (self._of_job if kind == "job" else self._of_evaluation)(run, name)
-        except DSPexError as failure:
-            if failure.code in ("store_damaged", "record_too_new", "overloaded"):
-                return run  # it harms no other run; whoever asks for the job hears of it
-            raise
+        return await (self._of_job if kind == "job" else self._of_evaluation)(run, name)
 
     async def _of_job(self, run: Run, name: str) -> Run:
         while run.state == "open":

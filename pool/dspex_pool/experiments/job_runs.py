@@ -13,7 +13,7 @@ from typing import Final, cast
 
 from dspex_pool.jobs.records import Job
 from dspex_pool.store import Append, Entry
-from dspex_protocol import decode_value
+from dspex_protocol import DSPexError, decode_value
 from dspex_protocol.slices import cut_map, is_map
 
 from . import steps
@@ -88,9 +88,16 @@ def follow(run: Run, job: Job, events: Sequence[Entry], result: bytes | None) ->
 
 
 def event_of(entry: Entry) -> tuple[Mapping[str, object], int]:
-    """An event of a job's journal, and when it happened."""
-    told = cast("dict[str, object]", decode_value(entry.body))
-    return cast("dict[str, object]", told["event"]), cast("int", told["at_ms"])
+    """An event of a job's journal, and when it happened; of a damaged one nothing."""
+    try:
+        told = decode_value(entry.body)
+    except DSPexError:
+        told = None
+    match told:
+        case {"event": dict(), "at_ms": int(at_ms)}:
+            return cast("dict[str, object]", cast("dict[str, object]", told)["event"]), at_ms
+        case _:
+            return {}, 0  # whoever asks for the job's events hears of it
 
 
 def _points_of(event: Mapping[str, object], number: int) -> Iterator[Point]:

@@ -32,6 +32,9 @@ _OF_ACCOUNTS: Final = re.compile(
 _ACCOUNT_IN_TEXT: Final = re.compile(r"://[^/\s@]+@|\bsk-[A-Za-z0-9_-]{16,}")
 _NOT_LETTERS: Final = re.compile(r"[^a-z0-9]")
 
+WRITES_DATASETS: Final = ("synthesize",)
+"""Kinds of jobs whose `dataset` has no version before they have made one."""
+
 OF_PROGRAMS: Final = ("program", "version")
 OF_DATASETS: Final = ("dataset", "dataset_version")
 
@@ -60,6 +63,8 @@ def told_of_job(kind: str, request: object, terms: Mapping[str, object]) -> Told
     """
     asked = cast("dict[str, object]", request) if isinstance(request, dict) else {}
     lineage, pins = origin_of(asked)
+    if kind in WRITES_DATASETS:
+        pins.pop("dataset_version", None)
     options = {name: _options_of(value, name in lineage) for name, value in asked.items()}
     if lineage.keys() & {"program", "dataset"}:
         options["version"] = None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from tests.pool.evaluation.rooms import METRICS, RUN, answer, given, row, run, under_way
 from tests.support.fakes import Client, Room
 
+from dspex_pool.store import Change, Fence, Full
+from dspex_pool.store.memory import MemoryStore
 from dspex_protocol import decode_failure
 
 
@@ -119,6 +122,38 @@ def test_one_that_is_deleted_has_told_what_it_had_to(
     client.outcome(client.call("evaluation.delete", {"evaluation": "e"}))
     (one,) = runs(client)
     assert told == (one["state"], one["note"])
+
+
+class NarrowStore(MemoryStore):
+    """A store that takes no more when it is told so."""
+
+    is_full = False
+
+    async def commit(self, changes: Sequence[Change], fences: Sequence[Fence] = ()) -> list[int]:
+        if self.is_full:
+            raise Full("no room")
+        return await super().commit(changes, fences)
+
+
+def test_a_store_that_takes_no_writes_can_be_read() -> None:
+    """Runs are as they were written last, and come up to date when there is room again."""
+    stores: list[NarrowStore] = []
+
+    def new_store(clock: Callable[[], float]) -> NarrowStore:
+        stores.append(NarrowStore(clock))
+        return stores[-1]
+
+    room = Room(workers=1, calls_per_worker=8, store=new_store)
+    client = room.add_client()
+    call = run(room, client, given(1, experiment="x"))
+    answer(room, 0)
+    assert "done" == client.outcome(call).fields["state"]
+    stores[0].is_full = True
+    assert ["open"] == [one["state"] for one in runs(client)]
+    # And nothing is forgotten that has not been told.
+    assert "store_full" == client.outcome(client.call("evaluation.delete", {"evaluation": "e"})).code
+    stores[0].is_full = False
+    assert ["done"] == [one["state"] for one in runs(client)]
 
 
 def test_its_experiment_may_be_deleted(room: Room, client: Client) -> None:

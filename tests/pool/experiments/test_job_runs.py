@@ -143,6 +143,15 @@ def test_nothing_follows_an_end() -> None:
     assert ("score", 1, 0.5, 3000) == values(second, appended)[0]
 
 
+def test_a_damaged_event_harms_none_of_the_others() -> None:
+    """It is passed over."""
+    sound = entries({"type": "submitted"}, trial(1, 0.5), trial(2, 0.75))
+    for broken in (b"", b"\xc1", b"\x80", encode_value([1]), encode_value({"event": 1, "at_ms": 2})):
+        events = [sound[0], Entry(number=2, body=broken), sound[2]]
+        run, appended = job_runs.follow(begun(), JOB, events, None)
+        assert ([("score", 2, 0.75, 3000)], 3) == (values(run, appended), run.heard)
+
+
 def test_a_run_takes_what_it_can_hold() -> None:
     """Values that are no numbers, and names beyond its room, are left out."""
     hostile = entries(

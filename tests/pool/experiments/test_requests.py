@@ -46,6 +46,8 @@ def test_a_version_is_that_of_what_it_stands_beside() -> None:
     """Of a fine-tune it is the dataset's."""
     _, lineage, pins = told_of_job("finetune", {"dataset": "d", "version": 2}, {})
     assert ({"dataset": "d", "dataset_version": 2}, {}) == (lineage, pins)
+    _, lineage, pins = told_of_job("synthesize", {"dataset": "d", "examples": {"dataset": "d"}}, {})
+    assert ({"dataset": "d", "examples": "d"}, {"examples_version": "dataset/d"}) == (lineage, pins)
     _, lineage, pins = told_of_job(
         "optimize", {"programs": [{"program": "a", "version": 1}, {"program": "b"}]}, {}
     )
