@@ -38,6 +38,8 @@ LEASE_S: Final = 15.0
 """After a server's death its jobs go on elsewhere after so long at most."""
 AGAIN_S: Final = 0.5
 """Between two tries of a store that gives no answer."""
+AWAY: Final = frozenset(("store_unavailable", "store_full", "store_read_only"))
+"""What others say of such a store, or of one that takes no writes for now; it is asked again likewise."""
 MAX_CHANGES: Final = 500
 """Of one commit; a step makes a few."""
 MAX_BYTES: Final = 4 << 20
@@ -49,7 +51,7 @@ Step = Callable[[Job], Made]
 
 
 class Lost(Exception):
-    """The job has another owner, or is gone: nothing of it is ours to write any more."""
+    """The job has another owner, has ended or is gone: nothing of it is ours to write any more."""
 
 
 class _Waiting(NamedTuple):
@@ -101,7 +103,7 @@ class Keeper:
         """Have something happen; returns when it is kept.
 
         Raises:
-            Lost: when it is not, and never will be by us.
+            Lost: when it is not, and never will be by us: it is another's, or has ended.
             DSPexError: what the step raises; nothing has changed then.
         """
         await self._enter(step)
@@ -165,11 +167,13 @@ class Keeper:
         for _, kept in taken:
             if not kept.done():
                 kept.set_result(None)
+        if self.job.is_ended:
+            self._let_go()
 
     def _fold(self) -> tuple[Job, list[Change], list[_Waiting]]:
         """Steps that go together, one on top of the other."""
         job, changes, taken, size = self.job, list[Change](), list[_Waiting](), 0
-        while self._waiting and len(changes) < MAX_CHANGES and size < MAX_BYTES:
+        while self._waiting and not job.is_ended and len(changes) < MAX_CHANGES and size < MAX_BYTES:
             step = self._waiting[0].step
             if step is None:
                 break
