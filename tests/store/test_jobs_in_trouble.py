@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.support.job_servers import (
@@ -22,10 +23,10 @@ from tests.support.job_servers import (
 )
 from tests.support.servers import count
 from tests.support.stores import MemoryPlace, Place
-from tests.support.wavering_store import wavering
+from tests.support.wavering_store import WaveringStore, wavering
 
 from dspex_pool.client import Client
-from dspex_pool.store import Store
+from dspex_pool.store import Change, Fence, Put, Store, Unavailable
 from dspex_protocol import DSPexError
 
 __all__ = ["hurry"]
@@ -204,6 +205,36 @@ async def test_a_job_is_cancelled_from_anywhere(place: Place, store: Store) -> N
         with pytest.raises(DSPexError) as caught:
             await other.client.call("job.result", {"job": last})
         assert "cancelled" == caught.value.code
+
+
+class ClosedStore(WaveringStore):
+    """One that takes wishes, and does not let jobs end once it `is_closed`."""
+
+    is_closed = False
+
+    async def commit(self, changes: Sequence[Change], fences: Sequence[Fence] = ()) -> list[int]:
+        """But for jobs' own records."""
+        if self.is_closed and any(isinstance(one, Put) and one.key.collection == "job" for one in changes):
+            raise Unavailable("it is closed")
+        return await super().commit(changes, fences)
+
+
+async def test_who_cancels_is_told_that_the_store_is_away() -> None:
+    """And does not wait for it, though a job would: the wish is kept, and seen to in time."""
+    place = MemoryPlace()
+    closed = ClosedStore(place.build())
+    async with job_server(cast("Store", closed), job_workers=0) as server:
+        job = await submit(server.client, {"steps": 1})
+        closed.is_closed = True
+        with pytest.raises(DSPexError) as caught:
+            await server.client.call("job.cancel", {"job": job}, deadline_ms=10_000)
+        assert ("store_unavailable", True) == (caught.value.code, caught.value.maybe_executed)
+        row = await get(server.client, job)
+        assert ("queued", True) == (row["state"], row["cancelling"])
+        closed.is_closed = False
+        await place.advance(LEASE_S * 1.1)
+        async with job_server(place.build()) as other:
+            assert "cancelled" == (await ended(other.client, job))["state"]
 
 
 async def test_what_runs_is_neither_deleted_nor_has_a_result(store: Store) -> None:

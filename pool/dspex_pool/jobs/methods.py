@@ -19,6 +19,7 @@ from dspex_protocol import DSPexError, decode_value, encode_value, invalid_argum
 from dspex_protocol.records import read
 from dspex_protocol.slices import cut_map, is_map, join_map
 
+from . import refusals
 from .answers import describe, event_row, failure_of
 from .following import Following
 from .needs import Stock, read_needs
@@ -160,11 +161,15 @@ class JobMethods:
     async def _cancel(self, call: Call) -> object:
         job = parameters(NamedJob, call).job
         found = await self._shelf.get(job)
-        if not found.job.is_ended:
-            call.begin_effects()
-            await self._shelf.want_end(job)
+        if found.job.is_ended:
+            return await self._described(job)
+        call.begin_effects()
+        await self._shelf.want_end(job)
+        try:
             await self._news.cancel(job)  # else who has it sees the wish at its next heartbeat
-        return await self._described(job)
+            return await self._described(job)
+        except DSPexError as failure:
+            raise refusals.after_the_wish(failure) from failure
 
     async def _resume(self, call: Call) -> object:
         wish = parameters(ResumeJob, call)

@@ -39,6 +39,18 @@ def cancelled(job: str) -> DSPexError:
     return error("cancelled", f"job {job} was cancelled", details={"job": job})
 
 
+def after_the_wish(failure: DSPexError) -> DSPexError:
+    """Somebody's wish that a job ends is kept, and what came then has failed: it has had an effect."""
+    return error(
+        failure.code,
+        failure.message,
+        details=failure.details,
+        retryable=failure.retryable,
+        maybe_executed=True,
+        retry_after_ms=failure.retry_after_ms,
+    )
+
+
 def late(job: str, deadline_s: float | None) -> DSPexError:
     """Its time is over."""
     within = "" if deadline_s is None else f" of {deadline_s:g} s"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dspex_pool.library.failures import told
 from dspex_pool.ports import Ports
-from dspex_pool.store import Held, Lease, Record, Store, StoreError
+from dspex_pool.store import Conflict, Fence, Fenced, Held, Lease, Put, Record, Store, StoreError
 from dspex_protocol import DSPexError
 
 from . import records, refusals, steps
-from .keeping import LEASE_S, Keeper, Lost
+from .keeping import LEASE_S, Keeper
 from .records import Job
 from .running import House, Run, Stop
 from .saving import Saving
@@ -30,6 +30,19 @@ LOOK_S: Final = 5.0
 """Between two looks for jobs that others have left; those submitted here are begun at once."""
 LOOKED_AT: Final = 200
 """Jobs that are read at a time."""
+
+
+class _Found(NamedTuple):
+    """A job as its new owner has read it: its record, that one's revision, and what was asked for.
+
+    Attributes:
+        is_unwanted: Somebody wants it to end.
+    """
+
+    job: Job
+    revision: int
+    request: bytes
+    is_unwanted: bool
 
 
 class Runner:
@@ -202,19 +215,18 @@ class Runner:
         Raises:
             Held: when it is another's.
         """
+        # Where the store fails in any of this, the lease ends by itself.
         lease = await self._store.lease(records.lease_of(job), owner, LEASE_S)
-        kept = await self._read(job, owner, lease)
-        if kept is None or self._is_closed:
+        found = await self._read(job)
+        if found is not None and not self._is_closed:
+            if not only_to_end and not found.is_unwanted:
+                self._run(found, owner, lease)
+                return
+            await self._end(found, lease, is_late=is_late and not found.is_unwanted)
+        with suppress(StoreError):
             await self._store.release(lease)
-            return
-        keeper, request, is_unwanted = kept
-        if only_to_end or is_unwanted:
-            await self._end(keeper, is_late=is_late and not is_unwanted)
-            return
-        self._runs[job] = run = Run(self._house, keeper, request, self._ended)
-        run.begin()
 
-    async def _read(self, job: str, owner: str, lease: Lease) -> tuple[Keeper, bytes, bool] | None:
+    async def _read(self, job: str) -> _Found | None:
         """A job whose lease is ours; None for one that is over, or that nobody here can read."""
         record, request, wish = await self._store.get(
             [records.key_of(name, job) for name in (records.JOB, records.REQUEST, records.CANCEL)]
@@ -229,30 +241,37 @@ class Runner:
             return None
         if known.is_ended or not isinstance(asked, bytes):
             return None
-        keeper = Keeper(self._stored, self._timers, self._log, owner, lease, known, record.revision)
-        return keeper, asked, wish is not None
+        return _Found(known, record.revision, asked, wish is not None)
 
-    async def _end(self, keeper: Keeper, *, is_late: bool) -> None:
-        await end_now(keeper, self._wall_ms, is_late=is_late)
-        self._house.tally.ended(keeper.job.state)
-        self._news.changed(keeper.job.job)
+    def _run(self, found: _Found, owner: str, lease: Lease) -> None:
+        keeper = Keeper(self._stored, self._timers, self._log, owner, lease, found.job, found.revision)
+        self._runs[found.job.job] = run = Run(self._house, keeper, found.request, self._ended)
+        run.begin()
+
+    async def _end(self, found: _Found, lease: Lease, *, is_late: bool) -> None:
+        """End a job that nobody runs.
+
+        Where the store fails in that, whoever wants it hears so, and does not wait as a job that runs
+        would: it may be a client, and in time a server that runs jobs sees the wish.
+        """
+        made = ended_now(found.job, self._wall_ms(), is_late=is_late)
+        key = records.key_of(records.JOB, found.job.job)
+        put = Put(key=key, body=records.write_job(made.job), expect=found.revision)
+        with suppress(Conflict, Fenced):  # it has become another's, or has been ended by us a moment ago
+            await self._store.commit([put, *made.changes], [Fence(lease.name, lease.epoch)])
+            self._house.tally.ended(made.job.state)
+        self._news.changed(found.job.job)
 
     def _ended(self, run: Run) -> None:
         self._runs.pop(run.job, None)
         self._look_soon()
 
 
-async def end_now(keeper: Keeper, wall_ms: Callable[[], int], *, is_late: bool) -> None:
-    """End a job that nobody runs."""
-
-    def end(job: Job) -> steps.Made:
-        if is_late:
-            return steps.failed(job, refusals.late(job.job, job.deadline_s), wall_ms())
-        return steps.cancelled(job, wall_ms())
-
-    with suppress(Lost):
-        await keeper.commit(end)
-        await keeper.release()
+def ended_now(job: Job, now_ms: int, *, is_late: bool) -> steps.Made:
+    """The end of a job that nobody runs."""
+    if is_late:
+        return steps.failed(job, refusals.late(job.job, job.deadline_s), now_ms)
+    return steps.cancelled(job, now_ms)
 
 
 def _has_deadline(record: Record) -> bool:
