@@ -25,7 +25,7 @@ from dspex_protocol.records import read
 from dspex_protocol.slices import cut_map, is_map, join_map
 
 from . import records, steps
-from .keeping import AGAIN_S, Keeper
+from .keeping import AGAIN_S, AWAY, Keeper
 from .pausing import pause
 from .tally import Tally
 
@@ -104,7 +104,7 @@ class Asking:
             try:
                 return await handler(cut_map(payload))
             except DSPexError as failure:
-                if failure.code != "store_unavailable":
+                if failure.code not in AWAY:
                     raise
             await pause(self._timers, self._tasks, AGAIN_S)
 

@@ -14,7 +14,7 @@ from dspex_protocol import DSPexError, decode_value
 from dspex_protocol.records import read
 from dspex_protocol.slices import cut_map, is_map
 
-from .keeping import AGAIN_S
+from .keeping import AGAIN_S, AWAY
 from .pausing import pause
 from .records import Job
 
@@ -61,7 +61,7 @@ class Saving:
             try:
                 program, version = await self._save(job, cut_map(payload))
             except DSPexError as refusal:
-                if refusal.code != "store_unavailable":
+                if refusal.code not in AWAY:
                     return None, refusal
                 await pause(self._timers, self._tasks, AGAIN_S)
             else:
@@ -82,6 +82,9 @@ class Saving:
                     wanted.program, content, lineage=lineage, tags=wanted.tags, write=write
                 )
             except DSPexError as refusal:
+                if refusal.code == "write_id_reused":
+                    # An attempt before has found that program there, and it became a version of it.
+                    return await self._added(write, wanted.program)
                 if refusal.code != "program_exists" or wanted.program is None:
                     raise
                 # Which is no reason to lose it: it becomes the newest version of that program.
@@ -96,3 +99,9 @@ class Saving:
             tags=wanted.tags,
             write=write,
         )
+
+    async def _added(self, write: Write, program: str | None) -> tuple[str, int]:
+        made = await self._library.answer_of(write, "add", program)
+        assert made is not None
+        assert made[0] is not None  # that is of an operation that makes a version
+        return made[0]
