@@ -144,6 +144,8 @@ class Run:
         self._process: Guest | None = None
         self._host_calls: HostCalls | None = None
         self._call_id = 0
+        self._answering = 0  # calls of the worker
+        self._heard_out: Promise[None] = stored.tasks.promise()
 
     @property
     def job(self) -> str:
@@ -247,9 +249,20 @@ class Run:
         self._process = Guest(house.config, house.ports, house.host.offer, house.next_number(), self)
         self._process.start(alone_for(self.job))
         try:
-            return await self._outcome
+            outcome = await self._outcome
         finally:
             self._end_attempt()
+        await self._hear_out()
+        return outcome
+
+    async def _hear_out(self) -> None:
+        """Have what the worker has said before its end be in the store before that, too.
+
+        An answer that was paid for would else be asked for again.
+        """
+        while self._answering:
+            self._heard_out = self._tasks.promise()
+            await self._heard_out
 
     def _end_attempt(self) -> None:
         process, self._process = self._process, None
@@ -411,23 +424,38 @@ class Run:
         if envelope.method == HOST_METHOD:
             host_calls.take(envelope, payload)
         else:
+            self._answering += 1
             self._tasks.start(self._answer(worker, envelope.id, str(envelope.method), payload))
 
     async def _answer(self, worker: Worker, call_id: int, method: str, payload: bytes) -> None:
-        kind, said = REPLY, b""
         try:
-            said = await self._asking.answer(method, payload)
+            kind, said = await self._answer_to(method, payload)
         except Lost:
             return  # it is on its way out
-        except DSPexError as failure:
-            kind, said = FAIL, encode_failure(failure)
-        except Exception as fault:
-            # Here a task ends: without a word of it the worker would wait for ever.
-            self._log.error("job_call_failed", method=method, reason=type(fault).__name__)
-            kind, said = FAIL, encode_failure(error("internal", f"{method} failed: {type(fault).__name__}"))
+        finally:
+            self._answering -= 1
+            if not self._answering and not self._heard_out.done():
+                self._heard_out.set_result(None)
         worker.link.send(encode(kind, call_id, None, {}, said))
         self._house.news.changed(self.job)
         self._house.switchboard.flush()
+
+    async def _answer_to(self, method: str, payload: bytes) -> tuple[int, bytes]:
+        """A REPLY or a FAIL, and its payload.
+
+        Raises:
+            Lost: as `Asking.answer`.
+        """
+        try:
+            return REPLY, await self._asking.answer(method, payload)
+        except Lost:
+            raise
+        except DSPexError as failure:
+            return FAIL, encode_failure(failure)
+        except Exception as fault:
+            # Here a task ends: without a word of it the worker would wait for ever.
+            self._log.error("job_call_failed", method=method, reason=type(fault).__name__)
+            return FAIL, encode_failure(error("internal", f"{method} failed: {type(fault).__name__}"))
 
     def _progressed(self, figures: object) -> None:
         if isinstance(figures, dict):
