@@ -137,6 +137,8 @@ class Slots:
             slot.is_open = False
             if slot.worker is not None:
                 self._retire(slot.worker, RecycleReason.SCALED_DOWN)
+        if not count:
+            self._switchboard.no_workers_wanted()
 
     # Recycling
 

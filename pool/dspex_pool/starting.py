@@ -35,6 +35,11 @@ EARLY_DEATH_S: Final = 1.0
 class Owner(Protocol):
     """Whose workers they are; `slots.Slots` is one."""
 
+    @property
+    def target(self) -> int:
+        """How many there should be."""
+        ...
+
     def born(self, worker: Worker) -> None:
         """A worker has a process; it has not said anything yet."""
         ...
@@ -255,5 +260,6 @@ class Starts:
         if again:
             slot.booting = True
             self._timers.call_later(backoff_s, self._boot, slot)
-        if self._boots.is_broken(now_s):
+        # Where none is wanted there is no next try that would show that all is well again: a call's will.
+        if self._boots.is_broken(now_s) and self._owner.target:
             self._switchboard.no_workers(boot_failure(reason))

@@ -290,6 +290,10 @@ class Switchboard:
         self.placing.return_worker(worker)
         self.flush()
 
+    def no_workers_wanted(self) -> None:
+        """Nobody tries to start one any more: whether it can be done is seen when a call wants one."""
+        self.overload.no_worker = None
+
     def no_workers(self, reason: DSPexError) -> None:
         """Workers do not start: tell all who wait."""
         self.overload.no_worker = reason

@@ -8,6 +8,7 @@ import pytest
 from tests.support.fakes import Client
 from tests.support.floor import Floor, Newborn
 
+from dspex_pool.booting import BREAKER_FAILURES
 from dspex_pool.recycling import MIB, WARM_UP_CALLS, RecycleReason
 from dspex_pool.scaling import IDLE_S, MAX_WAIT_S, STEP_S
 from dspex_pool.store import Key, Put
@@ -167,6 +168,26 @@ async def test_the_first_call_starts_the_first_worker(floor: Floor) -> None:
     assert "done" == client.outcome(call).value
     floor.loop.advance(1.0)
     assert [] == floor.spawner.requests
+
+
+@with_settings(start=0, min_workers=0, **SMALL)
+async def test_a_pool_that_gave_up_tries_again_when_a_call_comes(floor: Floor) -> None:
+    """Nobody else would: without workers and without calls there is no next try of its own."""
+    client = floor.room.add_client()
+    call = client.call()
+    floor.loop.advance(0.0)
+    for _ in range(BREAKER_FAILURES):
+        floor.spawner.requests.pop()[1]("no descriptors")
+        floor.loop.run("_boot")
+    assert "boot_failed" == client.outcome(call).code
+    late = floor.spawner.requests.pop()
+    floor.loop.advance(2 * IDLE_S)
+    assert 0 == floor.slots.target
+    late[1]("no descriptors")  # the last one says so when nobody wants it any more
+    call = client.call()
+    floor.loop.advance(10.0)  # its back-off is over by then
+    floor.reply(floor.bear(), "done")
+    assert "done" == client.outcome(call).value
 
 
 @with_settings(start=0, min_workers=0, **SMALL)
