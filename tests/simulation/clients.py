@@ -14,8 +14,11 @@ from .keepers import Keeper
 from .records import CallRecord, WriteRecord
 from .settings import is_elastic
 from .store import names_of_call
+from .submitters import Submitter
+from .toil import FUNCTION, answer_to
 
 if TYPE_CHECKING:
+    from .job_records import JobCall
     from .world import World
 
 FLOOD_CALLS: Final = 150
@@ -24,6 +27,7 @@ MAX_DEPTH: Final = 3
 MANY_IDS: Final = 40
 THINKING_S: Final = (0.0, 0.0, 0.0, 0.001, 0.01, 0.05, 0.2)
 ANSWERING_S: Final = (0.0, 0.0, 0.002, 0.03, 0.2)
+ANSWERING_JOBS_S: Final = (0.0, 0.03, 0.2, 1.0)
 
 
 class SimClient:
@@ -35,6 +39,7 @@ class SimClient:
         open_connection: Connects it.
         calls: How many it has to make.
         stays: It does not hang up before its work is done.
+        is_host: It offers what jobs ask of their host; others may.
 
     Attributes:
         connection: The newest.
@@ -48,6 +53,7 @@ class SimClient:
         calls: int,
         *,
         stays: bool,
+        is_host: bool = False,
     ) -> None:
         self._world = world
         self._random = world.random
@@ -55,6 +61,7 @@ class SimClient:
         self._open_connection = open_connection
         self._left = calls
         self._stays = stays
+        self._is_host = is_host
         self._connections = 0
         self._is_greeted = False
         self._nested: dict[CallRecord, Callable[[], None]] = {}
@@ -66,6 +73,10 @@ class SimClient:
         )
         self._keeper = Keeper(world, self.send, self._script, self._meta)
         self._slowness = self._random.choice((1, 1, 4))
+        self._submitter: Submitter | None = None
+        if world.common.has_jobs and (not number or self._random.random() < 0.7):
+            self._submitter = Submitter(world, self.send, self._meta)
+            self._slowness = self._random.choice((2, 8))  # jobs take longer than calls
         self.connection = self._connect()
 
     def __repr__(self) -> str:
@@ -92,11 +103,15 @@ class SimClient:
         hello = {
             "protocol": "dspex",
             "versions": [1],
-            "functions": ["ask"],
+            "functions": ["ask", *([FUNCTION] if self._is_asked_by_jobs() else [])],
             "notes": self._random.choice(([], [], ["event"], ["log", "event"])),
         }
         self.send("system.hello", hello, {})
         return connection
+
+    def _is_asked_by_jobs(self) -> bool:
+        often = 0.3 if self._stays else 0.9
+        return self._world.common.has_jobs and (self._is_host or self._random.random() < often)
 
     def hang_up(self) -> None:
         """Go, and come back where there is something left to do."""
@@ -142,6 +157,9 @@ class SimClient:
 
     def _make_call(self) -> None:
         pick = self._random.random()
+        if self._submitter is not None and pick < 0.5:
+            self._submitter.deal_with_jobs()
+            return
         if self._likes == "programs" and pick < 0.6:
             self._keeper.deal_with_programs()
         elif self._likes == "sessions" and pick < 0.6:
@@ -234,6 +252,7 @@ class SimClient:
         may_fail_with: tuple[str, ...] = (),
         parent: CallRecord | None = None,
         write: WriteRecord | None = None,
+        about: JobCall | None = None,
     ) -> CallRecord:
         """Make a call.
 
@@ -244,6 +263,7 @@ class SimClient:
             may_fail_with: Codes that its own form explains.
             parent: The call in whose callback it is made.
             write: What it wants stored.
+            about: Which jobs it is about.
         """
         world, connection = self._world, self.connection
         nonce = world.next_nonce()
@@ -266,6 +286,7 @@ class SimClient:
             write=write,
             parent=parent,
             depth=parent.depth + 1 if parent else 0,
+            about=about,
         )
         call.names = names_of_call(call, script)
         if method == "batch.run":
@@ -303,6 +324,9 @@ class SimClient:
         if call.method == "system.hello":
             self._is_greeted = True
             self._think()
+        elif call.about is not None:
+            assert self._submitter is not None
+            self._submitter.heard(call, value)
         elif call.is_stored:
             self._keeper.heard(call, value)
         after = self._nested.pop(call, None)
@@ -368,6 +392,22 @@ class SimClient:
         delay_s = self._random.choice((0.0, 0.0, 0.002, 0.02))
         self._world.loop.call_later(delay_s, self._answer_now, connection, callback_id, parent, nonce)
 
+    def called_by_job(self, callback_id: int, key: bytes) -> None:
+        """Answer a job, sooner or later."""
+        answer_s = 3.0 if self._world.chance("no_answer") else self._random.choice(ANSWERING_JOBS_S)
+        if self._random.random() < self._world.job_faults.get("host_leaves", 0.0) and not self._stays:
+            self._world.loop.call_later(answer_s / 2, self._leave_job, self.connection)
+        self._world.loop.call_later(answer_s, self._answer_job, self.connection, callback_id, key)
+
+    def _leave_job(self, connection: Connection) -> None:
+        """Go in the middle of it: somebody else is to be asked."""
+        if connection is self.connection and not connection.is_lost:
+            self._part()
+
+    def _answer_job(self, connection: Connection, callback_id: int, key: bytes) -> None:
+        if callback_id in connection.asked_by_jobs:
+            connection.answer(callback_id, REPLY, answer_to(key))
+
     def credited(self, callback_id: int, parent: CallRecord) -> None:
         """Go on with an answer."""
         answer = self.connection.answers[callback_id]
@@ -405,11 +445,17 @@ class SimClient:
     # The end
 
     def probe(
-        self, method: str, script: Mapping[str, object], write: WriteRecord | None, **meta: object
+        self,
+        method: str,
+        script: Mapping[str, object],
+        write: WriteRecord | None,
+        about: JobCall | None,
+        **meta: object,
     ) -> CallRecord:
         """A call that must succeed: for when all is calm."""
         self._patience = 0.0
-        return self.send(method, script, {"deadline_ms": 60_000, **cast("Meta", meta)}, write=write)
+        sure: Meta = {"deadline_ms": 60_000, **cast("Meta", meta)}
+        return self.send(method, script, sure, write=write, about=about)
 
     def drain(self) -> CallRecord:
         """Have the server end when all calls have."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from dspex_protocol import (
     CALL,
@@ -25,6 +25,7 @@ from dspex_protocol import (
 from .asks import Answer
 from .links import WatchedLink
 from .records import CallRecord, Violation
+from .toil import FUNCTION
 
 if TYPE_CHECKING:
     from dspex_pool.link import Link
@@ -47,6 +48,10 @@ class Owner(Protocol):
         """The server calls a function."""
         ...
 
+    def called_by_job(self, callback_id: int, key: bytes) -> None:
+        """A job calls a function."""
+        ...
+
     def credited(self, callback_id: int, parent: CallRecord) -> None:
         """The server takes more items of a function."""
         ...
@@ -65,6 +70,7 @@ class Connection:
         open_calls: Calls without an outcome, by id.
         callbacks: Calls of the server that wait for an answer, by its id.
         answers: How far each answer has come.
+        asked_by_jobs: Ids of calls of jobs that wait for an answer.
         is_lost: It has ended.
         said_goodbye: The client was about to end it.
         slow_until_s: Until when it did not read.
@@ -82,6 +88,7 @@ class Connection:
         self.open_calls: dict[int, CallRecord] = {}
         self.callbacks: dict[int, CallRecord] = {}
         self.answers: dict[int, Answer] = {}
+        self.asked_by_jobs: set[int] = set()
         self.is_lost = False
         self.said_goodbye = False
         self.slow_until_s = 0.0
@@ -127,6 +134,7 @@ class Connection:
     def _forget_callback(self, callback_id: int) -> None:
         self.callbacks.pop(callback_id, None)
         self.answers.pop(callback_id, None)
+        self.asked_by_jobs.discard(callback_id)
 
     def write_bytes(self, data: bytes) -> None:
         """Write anything."""
@@ -191,6 +199,9 @@ class Connection:
         self._owner.item(call)
 
     def _callback(self, callback_id: int, meta: Meta, payload: bytes) -> None:
+        if "parent" not in meta:
+            self._called_by_job(callback_id, decode_value(payload))
+            return
         parent_id = meta.get("parent")
         parent = self.open_calls.get(parent_id) if isinstance(parent_id, int) else None
         value = decode_value(payload)
@@ -204,6 +215,13 @@ class Connection:
             nonce=args["nonce"], items=args.get("items", 0), credit=int(meta.get("credit") or 0)
         )
         self._owner.called(callback_id, parent, args["nonce"])
+
+    def _called_by_job(self, callback_id: int, value: object) -> None:
+        told = cast("dict[str, Any]", value)
+        if told["function"] != FUNCTION or callback_id in self.asked_by_jobs:
+            raise Violation("P2", f"{self.name} is called by a job: {callback_id} {told}")
+        self.asked_by_jobs.add(callback_id)
+        self._owner.called_by_job(callback_id, told["args"]["key"])
 
     # The end
 
@@ -226,6 +244,7 @@ class Connection:
         self.open_calls.clear()
         self.callbacks.clear()
         self.answers.clear()
+        self.asked_by_jobs.clear()
 
 
 def _is_within(parent: CallRecord, nonce: object) -> bool:

@@ -73,6 +73,20 @@ STORE: Final = (
 )
 """What may go wrong in one operation of the store."""
 
+JOB: Final = (
+    "job_dies_asking",  # before the answer comes
+    "job_freezes_asking",
+    "job_dies_keeping",  # before it hears that an answer is kept
+    "job_talks_nonsense",
+    "job_dies_telling",
+    "job_dies_before_its_reply",
+    "job_dies_in_its_reply",
+    "job_dies_after_its_reply",
+    "job_is_deaf",  # when it is told to stop
+    "host_leaves",  # in the middle of what it is asked
+)
+"""What may go wrong in the worker of a job, and with who answers it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
@@ -122,6 +136,15 @@ def draw_faults(random: Random) -> Faults:
         store_refuses_every_s=0.0 if is_quiet or random.random() < 0.8 else random.uniform(0.5, 5),
         sleep_every_s=0.0 if is_quiet or random.random() < 0.8 else random.uniform(0.5, 10),
     )
+
+
+def draw_job_faults(random: Random) -> dict[str, float]:
+    """Those of the workers of jobs: how often each happens, for each occasion."""
+    return {
+        name: random.random() ** 2 * (0.05 if name.endswith("ing") else 0.4)
+        for name in JOB
+        if random.random() < 0.35
+    }
 
 
 NO_FAULTS: Final = Faults(

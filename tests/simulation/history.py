@@ -13,6 +13,7 @@ from dspex_protocol import CALL, FAIL, ITEM, REPLY, Meta, decode_envelope, decod
 from dspex_protocol.frame import HEADER_BYTES
 
 from .batch_book import row_of, see_answer, see_entry
+from .job_history import JobHistory
 from .justification import EARLY_S, explain
 from .records import CallRecord, Execution, Sending, Violation
 from .stored_history import StoredHistory
@@ -58,6 +59,7 @@ class History:
         self._given_up: dict[SimWorker, list[Sending]] = {}
         self._by_nonce = world.common.ledger.calls
         self.stored = StoredHistory(world)
+        self.jobs = JobHistory(world)
 
     # What clients do
 
@@ -149,8 +151,8 @@ class History:
             call.is_committed = True
             if call.batch is not None:
                 self._row_answered(call, decode_value(body[payload_at:]))
-        elif kind == CALL:
-            parent = meta.get("parent")
+        elif kind == CALL and "parent" in meta:  # else a job asks
+            parent = meta["parent"]
             call = self.open.get((connection, parent)) if isinstance(parent, int) else None
             if call is None:
                 raise Violation("P2", f"{connection.name} is called within {parent}, which is not open")
@@ -173,13 +175,16 @@ class History:
             call.maybe_executed = failure.get("maybe_executed") is True
             explain(self._world, call, code, failure)
             self.stored.failed(call)
+            self.jobs.failed(call)
+        elif call.about is not None:
+            self.jobs.succeeded(call, decode_value(payload))
         elif call.is_stored or call.program or call.session:
             self.stored.succeeded(call, meta, decode_value(payload))
         if call.batch is not None and code == "ok":
             results = _map_of(payload).get("results")
             for entry in results if isinstance(results, list) else ():
                 self._row_answered(call, entry)
-        elif code == "deadline" and call.batch is None:
+        elif code == "deadline" and call.batch is None and call.method != "job.follow":
             self._check_kept_waiting(call)
             self._check_stalled(call)
         self._check_attempts(call, meta)
@@ -229,9 +234,12 @@ class History:
         ]
         serving = world.serving() if idle else set()
         idle = [worker for worker in idle if worker.number in serving]
-        # A quarter of the places is kept from tenants that have more than their share, and calls that
-        # never wait count as if they had some.
-        kept = len(serving) // 4 + sum(self._never_waits(worker) for worker in world.workers)
+        # A quarter of the places, also of those that calls still have in workers that drain, is kept from
+        # tenants that have more than their share, and calls that never wait count as if they had some.
+        draining = sum(
+            worker.number not in serving and bool(self.running(worker)) for worker in world.workers
+        )
+        kept = (len(serving) + draining) // 4 + sum(self._never_waits(worker) for worker in world.workers)
         return idle if len(idle) > kept else []
 
     def _never_waits(self, worker: SimWorker) -> int:
@@ -287,6 +295,8 @@ class History:
             raise Violation("P1", f"{call} has a second outcome")
         call.is_over = True
         is_mirrored = call.method == "system.ping" or not call.is_local
+        if kind == REPLY and call.method == "job.follow":
+            self.jobs.outcome_seen(call, value)
         if kind == FAIL or not is_mirrored or call.is_stored:
             return
         if call.batch is not None:
@@ -305,6 +315,8 @@ class History:
         """A client reads an ITEM."""
         if call.batch is not None:
             see_entry(call, value)
+        elif call.about is not None:
+            self.jobs.item_seen(call, value)
         elif not isinstance(value, dict) or value.get("nonce") != call.nonce:
             raise Violation("P2", f"{call} gets the item {value!r}")
         elif value.get("seq") != call.items:
@@ -321,6 +333,8 @@ class History:
             call.is_over = True
             if call.write is not None and call.write.id is not None:
                 self._world.common.unsure.append(call.write)
+            if call.about is not None and (submission := call.about.submission) and submission.key:
+                self._world.common.unsure_jobs.append(submission)
 
     # What happens in workers
 

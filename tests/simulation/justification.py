@@ -34,7 +34,7 @@ def explain(world: World, call: CallRecord, code: str, failure: Details) -> None
     Raises:
         Violation: when it has none.
     """
-    if code in call.may_fail_with:
+    if code in call.may_fail_with or world.history.jobs.explains(call, code):
         return
     reason = _REASONS.get(code)
     if reason is None or not reason(world, call, failure):

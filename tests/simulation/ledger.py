@@ -17,17 +17,20 @@ from .records import CallRecord, Violation, WriteRecord, must_not_be_denied
 from .session_book import SessionBook
 
 if TYPE_CHECKING:
+    from .job_book import JobBook
     from .world import World
 
 
 @dataclass(slots=True)
 class Term:
-    """A lease as it was had."""
+    """A lease as it was had; it was got or renewed last at `here_s` of its server."""
 
     world: World
     epoch: int
     since_s: float
     over_s: float
+    here_s: float = 0.0
+    was_released: bool = False
 
 
 class Ledger:
@@ -39,6 +42,7 @@ class Ledger:
         writes: All that clients wanted stored, by its number.
         ids: The same by its `write_id`.
         applied: Which commit has made the write with that `write_id`.
+        jobs: All about jobs; None in a world without.
     """
 
     def __init__(self) -> None:
@@ -49,6 +53,7 @@ class Ledger:
         self.applied: dict[str, int] = {}
         self.programs = ProgramBook(self.writes)
         self.sessions = SessionBook(self.calls)
+        self.jobs: JobBook | None = None
         self._terms: dict[str, list[Term]] = {}
 
     def wanted(self, write: WriteRecord) -> None:
@@ -80,6 +85,8 @@ class Ledger:
         for change in changes:
             if isinstance(change, Delete):
                 self._delete(world, change, now_s)
+        if self.jobs is not None:
+            self.jobs.committed(world, changes, now_s)
 
     def _put_first(self, put: Put) -> None:
         if put.key.collection == VERSION:
@@ -114,19 +121,32 @@ class Ledger:
         """A server has a lease, or has it for longer."""
         terms = self._terms.setdefault(lease.name, [])
         if not terms or terms[-1].epoch != lease.epoch:
+            if terms and self.jobs is not None:
+                self.jobs.taken_over(lease.name, terms[-1])
             terms.append(Term(world, lease.epoch, now_s, now_s))
         terms[-1].over_s = now_s + lease.ttl_s
+        terms[-1].here_s = world.now_s
 
     def released(self, lease: Lease, now_s: float) -> None:
         """A server has given one back."""
         for term in self._terms.get(lease.name, ())[-1:]:
             if term.epoch == lease.epoch:
                 term.over_s = min(term.over_s, now_s)
+                term.was_released = True
 
     def _check_owner(self, world: World, session: str) -> None:
         terms = self._terms.get(lease_of(session))
         if not terms or terms[-1].world is not world:
             raise Violation("P11", f"session {session} is written by {world}, and has gone to another server")
+
+    def owner_of(self, name: str) -> World | None:
+        """Who has had a lease last."""
+        terms = self._terms.get(name)
+        return terms[-1].world if terms else None
+
+    def terms_of(self, name: str) -> int:
+        """How often somebody has had a lease."""
+        return len(self._terms.get(name, ()))
 
     def was_others(self, world: World, session: str, since_s: float) -> bool:
         """Whether another server has had a session at some time since then, by the store's time."""

@@ -23,6 +23,7 @@ from dspex_pool.worker import Worker
 from dspex_protocol import NIL, REPLY, Envelope, encode
 
 from .batch_plants import BATCH_PLANTS
+from .job_plants import JOB_PLANTS
 from .occasions import Occasions
 from .patches import Patch
 from .store_plants import STORE_PLANTS
@@ -475,5 +476,5 @@ PLANTS: Final[dict[str, Callable[[], list[Patch]]]] = {
         never_grow,
         stop_too_soon,
     )
-} | {**STORE_PLANTS, **BATCH_PLANTS}
+} | {**STORE_PLANTS, **BATCH_PLANTS, **JOB_PLANTS}
 """By name; each makes its patches anew for each world, so that a seed replays."""

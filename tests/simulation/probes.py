@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+from .job_records import JobCall, Submission
 from .records import CallRecord, WriteRecord
 from .servers import SimServer
+from .toil import Toil
 
 
 def probe(server: SimServer) -> Generator[CallRecord]:
@@ -14,6 +16,8 @@ def probe(server: SimServer) -> Generator[CallRecord]:
         yield server.probe(("system.echo", "program.predict")[at % 2])
     yield server.probe("batch.run", _batch(server), rows=7)
     yield from _probe_store(server)
+    if server.world.config.job_workers:
+        yield from _probe_jobs(server)
 
 
 def _batch(server: SimServer) -> dict[str, object]:
@@ -39,4 +43,36 @@ def _write(
 ) -> CallRecord:
     write = WriteRecord(number=number, id=None, method=method, payload=payload, meta={**meta})
     server.world.common.ledger.wanted(write)
-    return server.probe(method, payload, write=write, **meta)
+    return server.probe(method, payload, write=write, about=None, **meta)
+
+
+def _probe_jobs(server: SimServer) -> Generator[CallRecord]:
+    """A job that is submitted, followed to its end, looked at and forgotten."""
+    toil = Toil(
+        number=server.world.next_nonce(),
+        steps=3,
+        at_once=2,
+        ms=5,
+        asks_host=True,
+        saves=True,
+        program=None,
+        fails=False,
+        is_endless=False,
+    )
+    payload: dict[str, object] = {"kind": "toil", "request": toil.told()}
+    submission = Submission(toil=toil, key=None, payload=payload)
+    server.world.jobs.submissions[toil.number] = submission
+    yield server.probe("job.submit", payload, about=JobCall(submission=submission))
+    (job,) = submission.jobs
+    yield server.probe("job.follow", {"job": job}, about=JobCall(job=job), credit=100)
+    yield server.probe("job.result", {"job": job}, about=JobCall(job=job))
+    forget = server.probe("job.delete", {"job": job}, about=JobCall(job=job))
+    server.world.jobs.pages[job].deletes.append(forget)
+    yield forget
+
+
+def cancel(server: SimServer, job: str) -> CallRecord:
+    """Have somebody end a job, at that server."""
+    call = server.probe("job.cancel", {"job": job}, about=JobCall(job=job))
+    server.world.jobs.pages[job].cancels.append(call)
+    return call

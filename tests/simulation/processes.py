@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
+from .bodies import Body
 from .faults import BOOT
+from .job_workers import JobWorker
 from .records import Violation
 from .settings import is_elastic
 from .workers import EARLY_DEATH_S, SimWorker
@@ -63,6 +65,7 @@ class SimProcesses:
 
     Attributes:
         living: Workers whose process runs.
+        guests: The same of jobs: they are in no slot.
         failures_s: When boots failed, in the order of their failing.
         spawned: Processes that were asked for.
     """
@@ -74,8 +77,9 @@ class SimProcesses:
         self._pending = 0
         self._closed = False
         self._next_pid = FIRST_PID
-        self._by_wire: dict[int, SimWorker] = {}
+        self._by_wire: dict[int, Body] = {}
         self.living: list[SimWorker] = []
+        self.guests: list[JobWorker] = []
         self.failures_s: list[float] = []
         self.spawned = 0
         # P15: each process that is asked for needs a ticket: one for each slot at first, one for
@@ -101,7 +105,7 @@ class SimProcesses:
         """Spawn nothing more."""
         self._closed = True
 
-    def worker_of(self, wire: int) -> SimWorker:
+    def worker_of(self, wire: int) -> Body:
         """Whose wire that is."""
         return self._by_wire[wire]
 
@@ -112,16 +116,22 @@ class SimProcesses:
         alone: Alone | None = None,
     ) -> None:
         """A process, at once or later, or a reason why there is none."""
-        self._use_ticket()
-        self.spawned += 1
+        if alone is None:
+            self._use_ticket()
+            self.spawned += 1
         self._pending += 1
         late_s = self._world.random.choice((None, 0.0, 0.001, 0.01, 0.05))
         if late_s is None:
-            self._fork(started, failed)
+            self._fork(started, failed, alone)
         else:
-            self._world.loop.call_later(late_s, self._fork, started, failed)
+            self._world.loop.call_later(late_s, self._fork, started, failed, alone)
 
-    def _fork(self, started: Callable[[Process, int], None], failed: Callable[[str], None]) -> None:
+    def _fork(
+        self,
+        started: Callable[[Process, int], None],
+        failed: Callable[[str], None],
+        alone: Alone | None,
+    ) -> None:
         self._pending -= 1
         if self._closed:
             return
@@ -129,19 +139,34 @@ class SimProcesses:
         fault = "boot_exit" if world.now_s < 1000 + world.faults.outage_s else ""
         fault = fault or world.faults.draw(world.random, BOOT)
         if fault == "no_fork":
-            self.boot_failed()
+            if alone is None:
+                self.boot_failed()
             failed("fork: Resource temporarily unavailable")
             return
         process = SimProcess(world, self._next_pid)
         self._next_pid += 1
         wire, end = world.kernel.socket_pair()
-        worker = SimWorker(world, process, end, fault)
-        self._by_wire[wire] = worker
-        self.living.append(worker)
-        process.when_killed = lambda: world.history.killed(worker)
-        process.when_dead = lambda: self._dead(worker)
+        if alone is None:
+            self._add(SimWorker(world, process, end, fault), process, wire)
+        else:
+            self._add_guest(JobWorker(world, process, end, fault), process, wire)
         world.trace("forked", process.pid, fault)
         started(process, wire)
+
+    def _add(self, worker: SimWorker, process: SimProcess, wire: int) -> None:
+        self._by_wire[wire] = worker
+        self.living.append(worker)
+        process.when_killed = lambda: self._world.history.killed(worker)
+        process.when_dead = lambda: self._dead(worker)
+
+    def _add_guest(self, worker: JobWorker, process: SimProcess, wire: int) -> None:
+        self._by_wire[wire] = worker
+        self.guests.append(worker)
+        process.when_dead = lambda: self._guest_dead(worker)
+
+    def _guest_dead(self, worker: JobWorker) -> None:
+        self.guests.remove(worker)
+        worker.end()
 
     def _must_have_asked_for(self, count: int) -> None:
         """P3: dead workers are replaced, at once or after a back-off."""
@@ -197,7 +222,10 @@ class SimProcesses:
 
     def sweep(self, pids: Collection[int], groups: Collection[int]) -> int:
         """Kill what is none of theirs; see `dspex_pool.processes.kill_children`."""
-        strays = [worker for worker in self.living if worker.process.pid not in pids]
+        strays: list[Body] = [worker for worker in self.living if worker.process.pid not in pids]
+        strays += [
+            worker for worker in self.guests if worker.process.pid not in pids and not worker.process.killed
+        ]
         for worker in strays:
             raise Violation("P3", f"{worker} is swept away")
         return len(strays)

@@ -135,6 +135,8 @@ class ProgramBook:
                 is_right = (
                     parent is not None and stored.base == parent.record and stored.record == stored.write
                 )
+            case "job":
+                is_right = stored.record == stored.write
             case _:
                 is_right = parent is not None and stored.record == parent.record
         if not is_right:

@@ -13,6 +13,7 @@ from dspex_protocol import Meta
 if TYPE_CHECKING:
     from .batch_book import BatchPage
     from .connections import Connection
+    from .job_records import JobCall
     from .workers import SimWorker
     from .world import World
 
@@ -117,6 +118,7 @@ class CallRecord:
         names: Of what it concerns in the store.
         batch: Its rows, where it has some.
         row_of: The batch of which it is a row.
+        about: What it says of jobs, where it is about some.
     """
 
     world: World
@@ -152,6 +154,7 @@ class CallRecord:
     names: frozenset[str] = frozenset()
     batch: BatchPage | None = None
     row_of: CallRecord | None = None
+    about: JobCall | None = None
     executions: list[Execution] = field(default_factory=list)
     sendings: list[Sending] = field(default_factory=list)
 

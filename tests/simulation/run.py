@@ -15,6 +15,7 @@ from dspex_pool import placing as placing_module
 from dspex_pool import session_leases, sessions
 from dspex_pool import stored_calls as stored_calls_module
 from dspex_pool import worker as worker_module
+from dspex_pool.jobs import heartbeat, keeping, runner
 from dspex_pool.library import heavy as heavy_module
 
 from .common import Common
@@ -25,7 +26,7 @@ from .kernel import Kernels
 from .loop import VirtualLoop
 from .loops import Loops
 from .patches import Patch, patched
-from .probes import probe
+from .probes import cancel, probe
 from .records import CallRecord, Violation
 from .servers import MAX_UNREAD_BYTES, SimServer
 from .workers import MAX_SESSIONS
@@ -38,10 +39,15 @@ WORK_S: Final = 120.0
 SETTLE_S: Final = 20.0
 FURNISHED: Final = 0.6
 """How many worlds with one server begin with something in the store."""
-PROBE_S: Final = 10.0
+PROBE_S: Final = 60.0
+"""The longest of them is a batch that finds no room: it may be told to come again in ten seconds."""
 GIVEN_BACK_S: Final = 4.0
 """A session that nobody has used for so long is nobody's."""
 LEAVE_S: Final = 5.0
+LANDED_S: Final = 3.0
+"""By then the store has done whatever it was asked for, also what nobody waits for any more."""
+JOBS_S: Final = 120.0
+"""By then all jobs have ended, one that was begun again many times before it was calm included."""
 MAX_STEPS: Final = 300_000
 LOOK_EVERY: Final = 100
 
@@ -98,6 +104,8 @@ class Simulation:
             if server.is_to_stay:
                 server.calm_down()
         if self.staying:
+            if self.common.has_jobs:
+                self._end_jobs()
             self._pass(SETTLE_S)
             for server in self.staying:
                 server.world.history.check_over()
@@ -109,6 +117,10 @@ class Simulation:
 
     def _let(self, at_most_s: float, is_over: Callable[[], bool]) -> None:
         """Let things happen until it is over."""
+        if not self._is_over_within(at_most_s, is_over):
+            raise Violation("P1", f"it is not over after {at_most_s} s")
+
+    def _is_over_within(self, at_most_s: float, is_over: Callable[[], bool]) -> bool:
         loops = self.common.loops
         limits_s = [(loop, loop.time() + at_most_s) for loop in loops.all]
         last_step = loops.steps + MAX_STEPS
@@ -127,8 +139,7 @@ class Simulation:
         loops.run_until(is_enough)
         if loops.steps > last_step:
             raise Violation("P1", f"something goes on and on: {MAX_STEPS} steps within {at_most_s} s")
-        if not is_over():
-            raise Violation("P1", f"it is not over after {at_most_s} s")
+        return is_over()
 
     def _pass(self, seconds: float) -> None:
         """Let time pass, for those that stay."""
@@ -137,6 +148,19 @@ class Simulation:
         for server in staying:
             server.world.loop.call_later(seconds, over.append, server.world.loop)
         self._let(seconds + 1, lambda: len(over) == len(staying))
+
+    def _end_jobs(self) -> None:
+        """All is calm: every job comes to its end, where somebody runs jobs."""
+        book = self.common.jobs
+        self._pass(LANDED_S)
+        for job in book.open:
+            submission = book.pages[job].submission
+            if submission.toil.is_endless and submission.deadline_s is None:
+                self._hear_of(cancel(self.staying[0], job))
+        is_run = any(server.world.config.job_workers for server in self.staying)
+        if is_run and not self._is_over_within(JOBS_S, lambda: not book.open):
+            left = {job: book.pages[job].now for job in book.open}
+            raise Violation("P10", f"all is calm, and jobs do not end: {left}")
 
     def _prove(self) -> None:
         """All is calm: what is asked for succeeds now, and then nothing is left of it."""
@@ -152,6 +176,7 @@ class Simulation:
         self._pass(SETTLE_S)
         for server in self.staying:
             server.check_quiet()
+        self.common.jobs.check_left(self.common.memory)
 
     def _hear_of(self, call: CallRecord) -> None:
         self._let(PROBE_S, lambda: call.is_over)
@@ -202,5 +227,9 @@ def _ground(simulation: Simulation) -> list[Patch]:
         (handling_module, "AT_ONCE", AT_ONCE),
         (heavy_module, "HEAVY_BYTES", 0),
         (session_leases, "LEASE_S", session_leases.LEASE_S / hurry),
+        (keeping, "LEASE_S", keeping.LEASE_S / hurry),
+        (runner, "LEASE_S", keeping.LEASE_S / hurry),
+        (runner, "LOOK_S", runner.LOOK_S / hurry),
+        (heartbeat, "HEARTBEAT_S", heartbeat.HEARTBEAT_S / hurry),
         *((sessions, name, getattr(sessions, name) / hurry) for name in ("RENEW_S", "IDLE_S", "SWEEP_S")),
     ]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dspex_pool.ports import Timer
 
     from .common import Common
+    from .job_records import JobCall
 
 MAX_UNREAD_BYTES: Final = 10_000
 EARLY_END_S: Final = 2.0
@@ -129,6 +130,10 @@ class SimServer:
         if self._early is not None:
             self._early.cancel()
         self.world.calm_down()
+        if self.world.common.has_jobs:  # else one might wait for ever for somebody who answers it
+            number = len(self.clients)
+            host = SimClient(self.world, number, self._connect, 0, stays=True, is_host=True)
+            self.clients.append(host)
 
     def leave(self) -> None:
         """The clients leave, one way or another."""
@@ -177,7 +182,7 @@ class SimServer:
         self.is_closed = True
         self._weather.stop()
         self.supervisor.close()
-        for worker in self.world.workers:
+        for worker in [*self.world.workers, *self.world.guests]:
             if not worker.process.killed:
                 raise Violation("P4", f"{worker} is left behind")
         self._check_bytes()
@@ -188,6 +193,8 @@ class SimServer:
     def forget(self) -> None:
         """The world is over."""
         self._tasks.drop()
+        for guest in self.world.guests:
+            guest.drop()
 
     # Its ports
 
@@ -228,10 +235,11 @@ class SimServer:
         script: Mapping[str, object] | None = None,
         *,
         write: WriteRecord | None = None,
+        about: JobCall | None = None,
         **meta: object,
     ) -> CallRecord:
         """A plain call that must succeed."""
-        return self.clients[0].probe(method, {"ms": 1} if script is None else script, write, **meta)
+        return self.clients[0].probe(method, {"ms": 1} if script is None else script, write, about, **meta)
 
     def check_quiet(self) -> None:
         """Nothing is open, and nothing is kept for what has ended.
@@ -253,9 +261,11 @@ class SimServer:
             raise Violation("P16", f"the wheel keeps {len(wheel)} entries")
         stored = self.supervisor._switchboard.stored
         left = {
-            "coroutines": self._tasks.waiting,
+            # The look for jobs that nobody runs comes again and again.
+            "coroutines": self._tasks.waiting - self.supervisor._jobs._is_looking,
             "fetches": stored.waiting,
             "sessions": len(stored.sessions),
+            "workers of jobs": len(self.world.guests),
         }
         if any(left.values()):
             raise Violation("P16", f"all calls have ended, and still: {left}")
@@ -275,8 +285,9 @@ class SimServer:
             if served.calls or served.callbacks:
                 raise Violation("P1", f"a connection keeps {served.calls} {served.callbacks}")
         for connection in self._connections:
-            if connection.callbacks:
-                raise Violation("P1", f"{connection.name} was left with callbacks {connection.callbacks}")
+            if connection.callbacks or connection.asked_by_jobs:
+                left = connection.callbacks, connection.asked_by_jobs
+                raise Violation("P1", f"{connection.name} was left with callbacks {left}")
         ours = sum(not connection.link.closed for connection in self._connections)
         if len(self.world.kernel.open) > ours + workers:
             raise Violation("P16", f"{len(self.world.kernel.open)} descriptors are open")

@@ -24,7 +24,7 @@ def draw_config(random: Random) -> Config:
     return replace(
         Config(),
         workers=workers,
-        job_workers=0,  # jobs have tests of their own: tests/store/test_jobs.py
+        job_workers=0,
         calls_per_worker=random.randint(1, 4),
         max_queue=random.choice((0, 1, 2, 5, 10, 30)),
         max_open_bytes=random.choice((2048, 20_000, 1 << 20)),
@@ -43,3 +43,8 @@ def draw_config(random: Random) -> Config:
         boot_timeout_s=random.choice((1.0, 2.0)),
         zygote=random.random() < 0.5,
     )
+
+
+def draw_job_workers(random: Random) -> int:
+    """How many jobs a server runs at once, in a world with jobs."""
+    return random.choice((0, 1, 1, 2, 3))

@@ -97,12 +97,14 @@ class Weather:
             self._next(every_s, blow)
 
     def _kill(self) -> None:
-        if self._world.workers:
-            self._world.random.choice(self._world.workers).shoot()
+        victims = [*self._world.workers, *self._world.guests]
+        if victims:
+            self._world.random.choice(victims).shoot()
 
     def _stop(self) -> None:
-        if self._world.workers:
-            worker = self._world.random.choice(self._world.workers)
+        victims = [*self._world.workers, *self._world.guests]
+        if victims:
+            worker = self._world.random.choice(victims)
             worker.stop()
             self._world.loop.call_later(self._world.random.choice((0.005, 0.1, 1.0, 30.0)), worker.go_on)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from dspex_protocol import (
@@ -15,11 +15,9 @@ from dspex_protocol import (
     NOTE,
     REPLY,
     Envelope,
-    FrameDecoder,
     Meta,
     decode_envelope,
     decode_value,
-    encode,
     encode_failure,
     encode_value,
     error,
@@ -27,6 +25,7 @@ from dspex_protocol import (
 from dspex_protocol.frame import HEADER_BYTES
 
 from .asks import Ask
+from .bodies import Body
 from .executions import NONSENSE, Running
 from .faults import EXECUTION
 from .records import Violation
@@ -55,6 +54,8 @@ INLINE: Final = frozenset(
 UNANSWERED: Final = INLINE - {"system.echo", "program.build", "program.revise", "lm.list"}
 """Of those, what the supervisor itself wants done; it does not wait for the answers."""
 METHODS: Final = sorted(INLINE | {"program.predict", "tool.pay"})
+JOB_CHECK: Final = "job.check"
+"""Which only workers of worlds with jobs have: it would be another world for all others."""
 EFFECTS: Final = ["tool.pay"]
 """A plug-in's method that must not be run twice."""
 
@@ -65,54 +66,32 @@ EARLY_DEATH_S: Final = 1.0
 """A worker that has lived so long is of use, whatever it has done."""
 
 
-class SimWorker:
+class SimWorker(Body):
     """One worker process, from its boot to its end.
 
     Attributes:
-        number: As the supervisor calls it; 0 until its hello.
-        ready_s: When it answered its hello.
         is_proven: It has begun or answered a call.
-        was_shot: It was killed by somebody else than the supervisor.
-        was_stopped: It was stopped, once at least, or has frozen.
-        has_misspoken: It wrote what is no frame.
         private_mb: Memory that it shares with nobody.
     """
 
     def __init__(self, world: World, process: SimProcess, end: End, boot_fault: str) -> None:
-        self.world = world
-        self.process = process
-        self.number = 0
-        self.ready_s: float | None = None
         self.is_proven = False
-        self.was_shot = False
-        self.was_stopped = False
-        self.has_misspoken = False
         self.private_mb = FIRST_MB
         self.running: dict[int, Running] = {}
         self.asks: dict[int, Running] = {}
         self.ended_ids: list[int] = []
         self.programs: dict[tuple[object, object], int] = {}
         self.sessions = WorkerSessions()
-        self._is_stopped = False
-        self._listens = False
-        self._deferred: list[tuple[Callable[..., object], tuple[object, ...]]] = []
-        self._end = end
-        self._decoder = FrameDecoder(world.config.max_frame_bytes * 4)
-        self._boot_fault = boot_fault
         self._last_ask = 0
         self._answered: set[int] = set()
         self._last_ended_s = 0.0
-        end.on_data = self._read
-        end.on_end = self._wire_ended
-        self._boot()
+        super().__init__(world, process, end, boot_fault)
 
-    def __repr__(self) -> str:
-        return f"<worker {self.number} pid={self.process.pid}>"
-
-    @property
-    def is_dead(self) -> bool:
-        """Its process has ended."""
-        return self.process.is_dead
+    def end(self) -> None:
+        """Its process is gone, and its descriptors with it."""
+        super().end()
+        for running in self.running.values():
+            running.stop()
 
     def is_at_work(self, for_s: float) -> bool:
         """Whether it has been ready for a while and there is nothing the matter with it."""
@@ -142,88 +121,7 @@ class SimWorker:
                 raise Violation("P3", f"{self} is given a call although its wire is closed")
             self.world.history.sent_to_worker(self, call_id, _nonce_of(meta, payload_at, frame))
 
-    # Its process
-
-    def _boot(self) -> None:
-        world, fault = self.world, self._boot_fault
-        if fault == "boot_hang":
-            self.was_stopped = True
-            return
-        if fault == "boot_exit":
-            self.after(world.random.choice((0.0, 0.01, 0.3)), self.exit, "exit code 1")
-            return
-        if fault == "boot_kill":
-            self.after(world.random.choice((0.0, 0.01, 0.3)), self.shoot)
-        slowly_s = world.random.uniform(0.5, 1.5) * world.config.boot_timeout_s if fault == "boot_slow" else 0
-        self.after(world.random.choice((0.0, 0.005, 0.03)) + slowly_s, self._listen)
-
-    def _listen(self) -> None:
-        self._listens = True
-        self._end.start()
-
-    def exit(self, reason: str) -> None:
-        """It ends by itself."""
-        self.process.die(reason)
-
-    def shoot(self) -> None:
-        """Somebody kills it: the kernel, an operator."""
-        if not self.is_dead:
-            self.was_shot = not self.process.killed
-            self.process.die("SIGKILL")
-
-    def end(self) -> None:
-        """Its process is gone, and its descriptors with it."""
-        self._end.close()
-        self._deferred.clear()
-        for running in self.running.values():
-            running.stop()
-
-    def stop(self) -> None:
-        """SIGSTOP."""
-        self.was_stopped = True
-        self._is_stopped = True
-        self._end.pause()
-
-    def go_on(self) -> None:
-        """SIGCONT."""
-        if self._is_stopped and not self.is_dead:
-            self._is_stopped = False
-            if self._listens:
-                self._end.start()
-            deferred, self._deferred = self._deferred, []
-            for callback, given in deferred:
-                self.after(0.0, callback, *given)
-
-    def after(self, delay_s: float, callback: Callable[..., object], *given: object) -> None:
-        """Have it do something later, if it still can."""
-        self.world.loop.call_later(delay_s, self._do, callback, *given)
-
-    def _do(self, callback: Callable[..., object], *given: object) -> None:
-        if self.is_dead:
-            return
-        if self._is_stopped:
-            self._deferred.append((callback, given))
-        else:
-            callback(*given)
-
-    def _wire_ended(self) -> None:
-        self.exit("exit code 0")
-
     # Frames
-
-    def write(self, kind: int, call_id: int, method: str | None, meta: Meta, payload: bytes) -> None:
-        """Say something."""
-        self._end.write(encode(kind, call_id, method, meta, payload))
-
-    def write_bytes(self, data: bytes) -> None:
-        """Say something that need not be a frame."""
-        self.has_misspoken = True
-        self._end.write(data)
-
-    @property
-    def is_flushed(self) -> bool:
-        """Whether all that it said is in the pipe."""
-        return not self._end.unsent
 
     def _read(self, data: bytes) -> None:
         taken_up: list[Running] = []
@@ -265,7 +163,7 @@ class SimWorker:
             self._hello(call_id, value["worker"])
         elif not self.number:
             raise Violation("P2", f"{self} is sent {method} before its hello")
-        elif method in INLINE:
+        elif method in INLINE or method == JOB_CHECK:
             self._inline(envelope, value)
         elif method not in METHODS:
             self.end_call(call_id, FAIL, encode_failure(error("unknown_method", f"no {method}")))
@@ -292,7 +190,7 @@ class SimWorker:
             "protocol": "dspex",
             "version": 1,
             "pid": self.process.pid,
-            "methods": METHODS,
+            "methods": [*METHODS, JOB_CHECK] if self.world.common.has_jobs else METHODS,
             "effects": EFFECTS,
         }
         self.ready_s = self.world.now_s
@@ -321,7 +219,9 @@ class SimWorker:
             self.exit("SIGSEGV")
             return
         result = value
-        if method == "program.build":
+        if method == JOB_CHECK:
+            result = {"programs": [], "datasets": []}  # it names nothing that is stored
+        elif method == "program.build":
             result = record_of(value["spec"]["nonce"], None)
         elif method == "program.revise":
             result = record_of(value["spec"]["nonce"], self.programs[_program_of(envelope.meta)])

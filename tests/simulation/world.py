@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Final
 
 from dspex_pool.library.names import Reference
 
-from .faults import NO_FAULTS, draw_faults
+from .faults import NO_FAULTS, draw_faults, draw_job_faults
 from .history import History
 from .kernel import Kernel
 from .loop import VirtualLoop
 from .processes import SimProcesses
-from .settings import draw_config
+from .settings import draw_config, draw_job_workers
 from .weather import StoreWeather
 
 if TYPE_CHECKING:
     from .common import Common
+    from .job_workers import JobWorker
     from .store import SimStore
     from .workers import SimWorker
 
@@ -37,6 +38,8 @@ class World:
     Attributes:
         random: The one source of chance; every draw is part of the replay.
         faults: What goes wrong here; nothing any more once it is calm.
+        job_faults: The same in the workers of jobs.
+        jobs: All jobs of the store.
         events: The trace: when, what, and with whom.
         is_draining: The server was told to end, or whoever started it is leaving.
         draining_until_s: How long open calls have at least.
@@ -54,6 +57,10 @@ class World:
         self.random = Random(seed)
         self.config = draw_config(self.random)
         self.faults = draw_faults(self.random)
+        self.job_faults: dict[str, float] = {}
+        if common.has_jobs:
+            self.config = replace(self.config, job_workers=draw_job_workers(common.job_random))
+            self.job_faults = draw_job_faults(common.job_random)
         if common.servers > 1 and self.random.random() < 0.6:
             # Who sleeps in the middle of a turn finds that its session is another's.
             self.faults = replace(self.faults, sleep_every_s=self.random.uniform(0.3, 3))
@@ -77,6 +84,7 @@ class World:
         self.store_weather = StoreWeather()
         self.store: SimStore
         self.next_nonce = common.next_nonce
+        self.jobs = common.jobs
 
     def __repr__(self) -> str:
         return f"server {self.number}"
@@ -96,6 +104,11 @@ class World:
         """Those that live."""
         return self.processes.living
 
+    @property
+    def guests(self) -> list[JobWorker]:
+        """Workers of jobs that live."""
+        return self.processes.guests
+
     def trace(self, *event: object) -> None:
         """Remember something that happened."""
         where = (f"{self.number}:",) if self.number else ()
@@ -108,6 +121,7 @@ class World:
     def calm_down(self) -> None:
         """From now on nothing goes wrong any more."""
         self.faults = NO_FAULTS
+        self.job_faults = {}
         self.store_weather.clear_up()
-        for worker in self.workers:
+        for worker in [*self.workers, *self.guests]:
             worker.go_on()
