@@ -126,7 +126,12 @@ class Shelf:
         job = str(known["job"])
         if known["digest"] != digest:
             raise refusals.key_reused(key, job)
-        return (await self.get(job)).job
+        try:
+            return (await self.get(job)).job
+        except DSPexError as gone:
+            if gone.code != "unknown_job":
+                raise
+            return None  # it was deleted a moment ago, and its key with it
 
     def _made_of(self, wish: Wish) -> Job:
         now_ms = self._wall_ms()
@@ -269,14 +274,17 @@ class Shelf:
         Raises:
             DSPexError: `unknown_job`, `job_not_done`.
         """
-        found = await self.get(job)
-        if not found.job.is_ended:
-            raise refusals.not_done(job, found.job.state, "cancel it before it is deleted")
-        try:
-            with told:
-                await self._store.commit(steps.removed(found.job, found.revision))
-        except Conflict:
-            raise refusals.unknown_job(job) from None  # somebody else was faster
+        for _ in range(TRIES):
+            found = await self.get(job)
+            if not found.job.is_ended:
+                raise refusals.not_done(job, found.job.state, "cancel it before it is deleted")
+            try:
+                with told:
+                    await self._store.commit(steps.removed(found.job, found.revision))
+            except Conflict:
+                continue  # somebody else has deleted it, or resumed it
+            return
+        raise error("overloaded", "too many resume that job and end it", retry_after_ms=100)
 
 
 def _open_already(job: Job, budget: Mapping[str, int | float] | None, deadline_s: float | None) -> Job:
