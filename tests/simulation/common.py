@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TWO_SERVERS: Final = 0.15
 """How many worlds have a second server."""
-JOBS: Final = 0.15
+JOBS: Final = 0.12
 """How many have jobs; most of those have a second server, for which a job is there."""
 
 

@@ -46,7 +46,7 @@ GIVEN_BACK_S: Final = 4.0
 LEAVE_S: Final = 5.0
 LANDED_S: Final = 3.0
 """By then the store has done whatever it was asked for, also what nobody waits for any more."""
-JOBS_S: Final = 120.0
+JOBS_S: Final = 90.0
 """By then all jobs have ended, one that was begun again many times before it was calm included."""
 MAX_STEPS: Final = 300_000
 LOOK_EVERY: Final = 100

@@ -77,7 +77,7 @@ def draw_toil(random: Random, number: int, programs: tuple[str, ...]) -> Toil:
         number=number,
         steps=random.randint(1, 6),
         at_once=random.randint(1, 4),
-        ms=random.choice((300, 600) if is_endless else (0, 5, 50, 200, 600)),
+        ms=random.choice((1000, 2000) if is_endless else (0, 5, 50, 200, 600)),
         asks_host=random.random() < 0.5,
         saves=random.random() < 0.5,
         program=random.choice((None, *programs)),
