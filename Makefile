@@ -30,13 +30,8 @@ help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what is missing: .venv as constraints.txt says, Elixir, servers, a browser and MLflow for tests
-	@scripts/setup-python
-	@scripts/setup-elixir
-	@scripts/setup-faketime
-	@scripts/setup-servers
-	@scripts/setup-browser
-	@scripts/setup-code
-	@scripts/setup-mlflow
+	@scripts/side-by-side "scripts/setup-python; scripts/setup-code" \
+		"scripts/setup-elixir; scripts/setup-faketime; scripts/setup-servers; scripts/setup-browser; scripts/setup-mlflow"
 
 demo: setup ## the main job end to end, driven from Elixir
 	@$(MIX) compile && mix run demo.exs
