@@ -91,6 +91,7 @@ chaos: setup ## faults under load, promises checked: make chaos ARGS="--minutes 
 	DSPEX_TEST_JOB_ROUNDS=1000 DSPEX_TEST_JOB_SUBMISSIONS=1000 DSPEX_TEST_JOB_RECONNECTS=1000 \
 		$(REPEATED) tests/store/test_jobs_in_trouble.py tests/end_to_end/test_jobs.py -k "deaths or kills or submit or cut_off"
 	DSPEX_TEST_ESCAPES=1 DSPEX_TEST_FLEX_ESCAPES=1 $(REPEATED) tests/bridge/code/test_code_escapes.py tests/bridge/code/test_flex.py
+	DSPEX_KILLS=100 $(MAKE) --no-print-directory exunit ARGS=test/server/kill_test.exs
 	DSPEX_TEST_NESTED_ROUNDS=1000 $(REPEATED) tests/end_to_end/test_callbacks.py -k 64_chains
 
 soak: setup ## whether anything grows with the calls, about ten minutes

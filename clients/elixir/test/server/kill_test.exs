@@ -2,7 +2,7 @@ defmodule DSPex.KillTest do
   @moduledoc """
   The server is killed over and over with calls pending: each call has one outcome, and nothing is left over.
 
-  `DSPEX_KILLS` says how often, 20 times unless told otherwise.
+  `DSPEX_KILLS` says how often, 8 times unless told otherwise.
   """
   use ExUnit.Case, async: false
 
@@ -10,7 +10,7 @@ defmodule DSPex.KillTest do
   @moduletag :capture_log
   @moduletag timeout: 600_000
 
-  @kills String.to_integer(System.get_env("DSPEX_KILLS", "20"))
+  @kills String.to_integer(System.get_env("DSPEX_KILLS", "8"))
   @callers 16
 
   test "calls are answered or fail once, the next server takes over, and nothing leaks" do
