@@ -29,9 +29,9 @@ from dspex_pool.client import Client
 from dspex_protocol import CALL, DSPexError, encode, encode_value
 from dspex_protocol.frame import HEADER_BYTES
 
-HOST_KILLS = count("host_kills", 10)
+HOST_KILLS = count("host_kills", 6)
 BEAM_KILLS = count("beam_kills", 6)
-SUPERVISOR_KILLS = count("supervisor_kills", 10)
+SUPERVISOR_KILLS = count("supervisor_kills", 6)
 GUARDIAN_KILLS = count("guardian_kills", 6)
 AT_ONCE = 2
 LEAVING_S = 1.0
