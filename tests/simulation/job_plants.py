@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 from dspex_pool.guest import Guest
 from dspex_pool.jobs import saving, steps
 from dspex_pool.jobs.asking import Asking
+from dspex_pool.jobs.attempt import Attempt
 from dspex_pool.jobs.following import Follower, Following
 from dspex_pool.jobs.heartbeat import Heartbeat
 from dspex_pool.jobs.host_calls import HostCalls
@@ -173,8 +174,8 @@ def drop_after_death() -> list[Patch]:
     """A job whose worker has died is not begun again."""
 
     async def wrong(self: Run, for_s: float) -> None:
-        self._outcome = self._tasks.promise()
-        await self._outcome
+        self._pausing = self._tasks.promise()
+        await self._pausing
 
     return [(Run, "_pause", wrong)]
 
@@ -216,15 +217,15 @@ def take_any_for_the_best() -> list[Patch]:
 
 def forget_what_was_spent() -> list[Patch]:
     """Each attempt has the whole budget."""
-    right = Run.ready
+    right = Attempt.ready
 
-    def wrong(self: Run, guest: Guest) -> None:
+    def wrong(self: Attempt, guest: Guest) -> None:
         job = self._keeper.job
         self._keeper.job = replace(job, spent=Spent())
         right(self, guest)
         self._keeper.job = job
 
-    return [(Run, "ready", wrong)]
+    return [(Attempt, "ready", wrong)]
 
 
 def ask_nobody_else() -> list[Patch]:

@@ -9,9 +9,10 @@ nothing. All that a job must not ask for twice is in its journal of answers.
   `needs` looks whether what a request names is there.
 - `shelf` submits, reads and deletes; `answers` says how clients are told.
 - `keeping` commits what happens to one job, as its owner; `heartbeat` keeps it owned.
-- `process` starts a job's worker and hears it; `asking` answers what it asks of the supervisor,
-  `host_calls` passes on what it asks of the host.
-- `running` is one job that runs here, from its first attempt here to its end; `runner` takes jobs up.
+- `attempt` is one worker's go at a job, `process` what is different about that worker; `asking` answers
+  what it asks of the supervisor, `host_calls` passes on what it asks of the host.
+- `running` is one job that runs here, from its first attempt here to its end; `runner` takes jobs up;
+  `house` is what they all share.
 - `tally` counts what comes of jobs here.
 - `news` is what the parts of one server tell each other; `following` streams events to clients.
 """

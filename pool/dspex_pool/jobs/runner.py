@@ -12,9 +12,11 @@ from dspex_pool.store import Conflict, Fence, Fenced, Held, Lease, Put, Record, 
 from dspex_protocol import DSPexError
 
 from . import records, refusals, steps
+from .attempt import Stop
+from .house import House
 from .keeping import LEASE_S, Keeper
 from .records import Job
-from .running import House, Run, Stop
+from .running import Run
 from .saving import Saving
 from .tally import Tally
 
