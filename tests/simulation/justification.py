@@ -67,7 +67,7 @@ def _overloaded(world: World, call: CallRecord, failure: Details) -> bool:
     too_many = waiting >= world.config.max_queue
     # What a worker does for a call of the store's is held apart from that call.
     # So is each row of a batch; all of them together are as long as it, and what they share.
-    held_bytes = sum(_held_bytes(other) for other in open_calls) + call.bytes
+    held_bytes = sum(_held_bytes(other) for other in open_calls) + call.bytes * (1 + call.is_stored)
     # The last part of the room is not for those who have their fair share already.
     limit = world.config.max_open_bytes
     too_much = held_bytes > limit - limit // RESERVE_PARTS
