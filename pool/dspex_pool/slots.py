@@ -194,7 +194,7 @@ class Slots:
     def _take_back(self, slot: Slot) -> None:
         """A successor was of no use: who drains serves again, until the next one is ready."""
         worker = slot.predecessor
-        if worker is None or worker.process.killed:
+        if worker is None or worker.process.killed or worker.link.closed:
             return
         slot.worker, slot.predecessor = worker, None
         if worker.drain_timer is not None:
