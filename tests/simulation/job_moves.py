@@ -60,7 +60,10 @@ def resume(page: JobPage, job: Job, now_s: float) -> None:
     """
     if all(call.is_denied for call in page.resumers):
         raise Violation("P10", f"{job.job} is resumed, and {page.resumers} want that")
-    page.since_s, page.ended_s, page.unwanted_since_s = now_s, None, None
+    page.since_s, page.ended_s = now_s, None
+    # A cancel that is under way may be seen to when its wish has gone with the end that was before this.
+    if all(call.is_denied or call.code == "ok" for call in page.cancels):
+        page.unwanted_since_s = None
 
 
 def add_event(page: JobPage, job: str, event: dict[str, Any]) -> None:

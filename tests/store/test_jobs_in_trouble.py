@@ -26,7 +26,9 @@ from tests.support.stores import MemoryPlace, Place
 from tests.support.wavering_store import WaveringStore, wavering
 
 from dspex_pool.client import Client
-from dspex_pool.store import Change, Fence, Put, Store, Unavailable
+from dspex_pool.jobs import records, steps
+from dspex_pool.jobs.shelf import Shelf
+from dspex_pool.store import Change, Fence, Key, Put, Record, Store, Unavailable
 from dspex_protocol import DSPexError
 
 __all__ = ["hurry"]
@@ -235,6 +237,41 @@ async def test_who_cancels_is_told_that_the_store_is_away() -> None:
         await place.advance(LEASE_S * 1.1)
         async with job_server(place.build()) as other:
             assert "cancelled" == (await ended(other.client, job))["state"]
+
+
+class ResumingStore(WaveringStore):
+    """One in which a job that was seen to be unwanted ends and is resumed before anything is done."""
+
+    def __init__(self, store: Store, shelf: Shelf) -> None:
+        super().__init__(store)
+        self._shelf = shelf
+        self.has_resumed = False
+
+    async def get(self, keys: Sequence[Key]) -> list[Record | None]:
+        """And then that."""
+        found = await super().get(keys)
+        if keys[0].collection == records.CANCEL and found[0] is not None and not self.has_resumed:
+            self.has_resumed = True
+            job = await self._shelf.get(keys[0].id)
+            made = steps.cancelled(job.job, 1)
+            key = records.key_of(records.JOB, job.job.job)
+            put = Put(key=key, body=records.write_job(made.job), expect=job.revision)
+            await self._store.commit([put, *made.changes])
+            await self._shelf.resume(job.job.job, None, None)
+        return found
+
+
+async def test_a_job_that_was_resumed_is_not_ended_by_an_older_wish() -> None:
+    """A server that was about to end it looks again when it has it."""
+    store = MemoryPlace().build()
+    shelf = Shelf(store, wall_ms=lambda: 1, new_id=lambda: "id")
+    async with job_server(store, job_workers=0) as other:
+        job = await submit(other.client, {"steps": 1})
+        await shelf.want_end(job)
+        resuming = ResumingStore(store, shelf)
+        async with job_server(cast("Store", resuming)):
+            assert "done" == (await ended(other.client, job))["state"]
+        assert resuming.has_resumed
 
 
 async def test_what_runs_is_neither_deleted_nor_has_a_result(store: Store) -> None:

@@ -39,12 +39,14 @@ class _Found(NamedTuple):
 
     Attributes:
         is_unwanted: Somebody wants it to end.
+        is_late: Its time is over.
     """
 
     job: Job
     revision: int
     request: bytes
     is_unwanted: bool
+    is_late: bool
 
 
 class Runner:
@@ -158,7 +160,7 @@ class Runner:
             return
         with told, suppress(Held):
             # Not as the one who runs jobs: that one may be about to take it up.
-            await self._take(job, self._ender, is_late=False, only_to_end=True)
+            await self._take(job, self._ender, only_to_end=True)
 
     def _look_again(self) -> None:
         if not self._is_closed:
@@ -193,7 +195,7 @@ class Runner:
                 is_over = job in unwanted or job in late
                 if job not in self._runs and (is_over or len(self._runs) < self._at_once):
                     with suppress(Held):
-                        await self._take(job, self._owner, is_late=job in late, only_to_end=is_over)
+                        await self._take(job, self._owner, only_to_end=is_over)
             count += len(found)
             if len(found) < LOOKED_AT:
                 self._open = count
@@ -211,8 +213,10 @@ class Runner:
         late = {job for job, record in zip(timed, there[len(jobs) :], strict=True) if record is None}
         return unwanted, late
 
-    async def _take(self, job: str, owner: str, *, is_late: bool, only_to_end: bool) -> None:
+    async def _take(self, job: str, owner: str, *, only_to_end: bool) -> None:
         """Make a job ours.
+
+        What was seen of it before that counts no more: it may have ended since, and been resumed.
 
         Raises:
             Held: when it is another's.
@@ -221,17 +225,19 @@ class Runner:
         lease = await self._store.lease(records.lease_of(job), owner, LEASE_S)
         found = await self._read(job)
         if found is not None and not self._is_closed:
-            if not only_to_end and not found.is_unwanted:
+            if found.is_unwanted or found.is_late:
+                await self._end(found, lease)
+            elif not only_to_end:
                 self._run(found, owner, lease)
                 return
-            await self._end(found, lease, is_late=is_late and not found.is_unwanted)
         with suppress(StoreError):
             await self._store.release(lease)
 
     async def _read(self, job: str) -> _Found | None:
         """A job whose lease is ours; None for one that is over, or that nobody here can read."""
-        record, request, wish = await self._store.get(
-            [records.key_of(name, job) for name in (records.JOB, records.REQUEST, records.CANCEL)]
+        names = (records.JOB, records.REQUEST, records.CANCEL, records.DEADLINE)
+        record, request, wish, time_left = await self._store.get(
+            [records.key_of(name, job) for name in names]
         )
         if record is None or request is None:
             return None
@@ -243,20 +249,21 @@ class Runner:
             return None
         if known.is_ended or not isinstance(asked, bytes):
             return None
-        return _Found(known, record.revision, asked, wish is not None)
+        is_late = known.deadline_s is not None and time_left is None
+        return _Found(known, record.revision, asked, wish is not None, is_late)
 
     def _run(self, found: _Found, owner: str, lease: Lease) -> None:
         keeper = Keeper(self._stored, self._timers, self._log, owner, lease, found.job, found.revision)
         self._runs[found.job.job] = run = Run(self._house, keeper, found.request, self._ended)
         run.begin()
 
-    async def _end(self, found: _Found, lease: Lease, *, is_late: bool) -> None:
+    async def _end(self, found: _Found, lease: Lease) -> None:
         """End a job that nobody runs.
 
         Where the store fails in that, whoever wants it hears so, and does not wait as a job that runs
         would: it may be a client, and in time a server that runs jobs sees the wish.
         """
-        made = ended_now(found.job, self._wall_ms(), is_late=is_late)
+        made = ended_now(found.job, self._wall_ms(), is_late=not found.is_unwanted)
         key = records.key_of(records.JOB, found.job.job)
         put = Put(key=key, body=records.write_job(made.job), expect=found.revision)
         with suppress(Conflict, Fenced):  # it has become another's, or has been ended by us a moment ago
