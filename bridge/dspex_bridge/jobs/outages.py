@@ -26,8 +26,8 @@ T = TypeVar("T")
 
 AWAY: Final = frozenset(("lm_rate_limited", "lm_timeout", "lm_unavailable"))
 """What it may look like. All else is an answer: the next request would come to the same."""
-MAX_TRIES: Final = 4
-"""Of a request that fails while others are answered."""
+MAX_ALONE: Final = 4
+"""Tries of a request that fail while others are answered."""
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 30.0
 """Between two tries of one request; a provider may ask for more, by `Retry-After`."""
@@ -59,13 +59,15 @@ class Request:
 
     Attributes:
         account: Of the model that is asked.
-        answered: How many requests of that model were answered before.
+        answered: How many requests of that model were answered before its latest try.
         tries: How often it has failed.
+        alone: How often while another one was answered.
     """
 
     account: Account
     answered: int
     tries: int = 0
+    alone: int = 0
 
 
 @dataclass(slots=True)
@@ -75,19 +77,18 @@ class _Model:
     back: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-def pause_s(
-    *, tries: int, answered_before: bool, answered_since: bool, asked_s: float | None
-) -> float | None:
+def pause_s(*, tries: int, answered_before: bool, alone: int, asked_s: float | None) -> float | None:
     """How long a request that has failed is to wait; None when its failure is its answer.
 
     Args:
         tries: How often it has failed.
         answered_before: Its model has answered anybody in this job. One that never did is likely to be
             configured wrongly, and whoever has submitted the job wants to hear of that now.
-        answered_since: It has since the request was first made.
+        alone: How often the request has failed while others were answered. Not whether any was since its
+            first try: the last ones before an outage were.
         asked_s: What the provider has asked for.
     """
-    if not answered_before or (answered_since and tries >= MAX_TRIES):
+    if not answered_before or alone >= MAX_ALONE:
         return None
     doubled: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(tries - 1, 16))
     return max(doubled, min(asked_s or 0.0, LONGEST_ASKED_S))
@@ -172,10 +173,11 @@ class Outages:
         request.tries += 1
         with self._lock:
             model = self._model(request.account)
+            request.alone += model.answered > request.answered
             wait_s = pause_s(
                 tries=request.tries,
                 answered_before=model.answered > 0,
-                answered_since=model.answered > request.answered,
+                alone=request.alone,
                 asked_s=(failure.retry_after_ms or 0) / 1000,
             )
             if wait_s is None:
@@ -186,6 +188,7 @@ class Outages:
         if is_news:
             self._listener.model_away(_name(request.account), failure.code)
         await self._wait(request.account, model, wait_s)
+        request.answered = model.answered
         return True
 
     def is_to_try_again_in_thread(self, request: Request, failure: DSPexError) -> bool:

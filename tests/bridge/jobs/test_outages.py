@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from dspex_bridge.jobs import outages
-from dspex_bridge.jobs.outages import LONGEST_OUTAGE_S, MAX_TRIES, Outages, pause_s
+from dspex_bridge.jobs.outages import LONGEST_OUTAGE_S, MAX_ALONE, Outages, pause_s
 from dspex_bridge.lms.accounts import Account
 from dspex_protocol import DSPexError, error
 
@@ -54,7 +54,7 @@ def test_pauses_grow_and_a_provider_may_ask_for_more() -> None:
     """Up to what is listened to."""
 
     def pause(tries: int, asked_s: float | None = None) -> float | None:
-        return pause_s(tries=tries, answered_before=True, answered_since=False, asked_s=asked_s)
+        return pause_s(tries=tries, answered_before=True, alone=0, asked_s=asked_s)
 
     assert [1.0, 2.0, 4.0, 30.0, 30.0] == [pause(tries) for tries in (1, 2, 3, 6, 1000)]
     assert [60.0, 300.0, 1.0] == [pause(1, asked_s) for asked_s in (60.0, 86_400.0, 0.5)]
@@ -62,14 +62,14 @@ def test_pauses_grow_and_a_provider_may_ask_for_more() -> None:
 
 def test_a_model_that_never_answered_is_not_waited_for() -> None:
     """It is likely to be configured wrongly."""
-    assert None is pause_s(tries=1, answered_before=False, answered_since=False, asked_s=9.0)
+    assert None is pause_s(tries=1, answered_before=False, alone=0, asked_s=9.0)
 
 
 def test_a_request_that_fails_while_others_are_answered_has_a_few_tries() -> None:
     """The model is there: it is the request."""
     pauses = [
-        pause_s(tries=tries, answered_before=True, answered_since=True, asked_s=None)
-        for tries in range(1, MAX_TRIES + 1)
+        pause_s(tries=tries, answered_before=True, alone=tries, asked_s=None)
+        for tries in range(1, MAX_ALONE + 1)
     ]
     assert [1.0, 2.0, 4.0, None] == pauses
 
@@ -108,10 +108,23 @@ async def test_a_model_that_is_there_is_not_said_to_be_away(monkeypatch: pytest.
     models, told, _ = made()
     models.answered(ONE)
     request = models.request(ONE)
-    models.answered(ONE)
-    tries = [await models.is_to_try_again(request, AWAY) for _ in range(MAX_TRIES)]
-    assert [True] * (MAX_TRIES - 1) + [False] == tries
+    tries: list[bool] = []
+    for _ in range(MAX_ALONE):
+        models.answered(ONE)
+        tries.append(await models.is_to_try_again(request, AWAY))
+    assert [True] * (MAX_ALONE - 1) + [False] == tries
     assert [] == told.all
+
+
+async def test_the_last_answers_before_an_outage_say_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that was made before them waits as long as all others."""
+    monkeypatch.setattr(outages, "FIRST_PAUSE_S", 0.0)
+    models, told, _ = made()
+    models.answered(ONE)
+    request = models.request(ONE)
+    models.answered(ONE)
+    assert [True] * 10 == [await models.is_to_try_again(request, AWAY) for _ in range(10)]
+    assert [("one", "lm_unavailable")] == told.all
 
 
 async def test_it_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
