@@ -332,8 +332,9 @@ class StoredHistory:
     def was_elsewhere(self, call: CallRecord, session: str | None = None) -> bool:
         """Whether another server has had a session lately; that of the call, where none is named."""
         assert call.arrived_s is not None
-        since_s = self._world.loop.outside_at(call.arrived_s)
-        return self._ledger.was_others(self._world, session or call.session, since_s - LOST_S)
+        # By the server's own time: while its machine slept it could notice nothing.
+        since_s = self._world.loop.outside_at(call.arrived_s - LOST_S)
+        return self._ledger.was_others(self._world, session or call.session, since_s)
 
     def resolves_not(self, call: CallRecord) -> bool:
         """Whether there may have been no such program for a call."""
