@@ -18,7 +18,9 @@ def read(uri: str, experiment: str) -> list[dict[str, Any]]:
     if found is None:
         return []
     runs = client.search_runs([found.experiment_id], max_results=50000)
-    return [read_run(client, run) for run in sorted(runs, key=lambda run: int(run.info.start_time))]
+    # Several may begin within a millisecond.
+    in_order = sorted(runs, key=lambda run: (int(run.info.start_time), str(run.info.run_name)))
+    return [read_run(client, run) for run in in_order]
 
 
 def read_run(client: Any, run: Any) -> dict[str, Any]:
