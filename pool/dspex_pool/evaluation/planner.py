@@ -169,10 +169,18 @@ class Planner:
 
     async def _going_on_in(self, head: Head, asked: Asked) -> tuple[Head, list[Change]]:
         """One that has ended has told so, and its run has ended: it goes on in another one."""
-        if head.state == records.RUNNING or asked.experiment is None:
+        if head.state == records.RUNNING or head.experiment is None or head.run is None:
             return head, []
         await self._chronicle.close_evaluation(head)
-        return await self._with_run(head, asked)
+        if asked.experiment is not None:
+            return await self._with_run(head, asked)
+        try:
+            before = (await self._experiments.run(head.experiment, head.run)).run
+        except DSPexError as gone:
+            if gone.code != "unknown_experiment":
+                raise
+            return head, []  # who has deleted its run wants none
+        return await self._with_run(head, replace(asked, experiment=head.experiment, params=before.params))
 
     async def _put(
         self, head: Head, expect: int, request: Request | None, run: Sequence[Change]

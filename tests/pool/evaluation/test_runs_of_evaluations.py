@@ -81,18 +81,39 @@ def test_one_that_goes_on_stays_one_run(room: Room, client: Client) -> None:
     assert ("done", "run-1") == (again["state"], again["run"])
 
 
-def test_one_that_was_stopped_goes_on_in_another_run(room: Room, client: Client) -> None:
-    """What has ended stays as it was."""
+@pytest.mark.parametrize("named", [{"experiment": "x"}, {}])
+def test_one_that_was_stopped_goes_on_in_another_run(
+    room: Room, client: Client, named: dict[str, object]
+) -> None:
+    """What has ended stays as it was; the experiment is the same, named again or not."""
     call = run(room, client, given(3, experiment="x", max_errors=1, parallelism=1))
     worker, call_id = under_way(room)[0]
     worker.fail(call_id)
     assert "stopped" == client.outcome(call).fields["state"]
-    run(room, client, given(3, experiment="x"))
+    run(room, client, given(3, **named))
     for index in (1, 2):
         answer(room, index)
     later, first = runs(client)
+    assert "q -> a" == later["params"]["spec.signature"]
     assert ("failed", "stopped: 1 rows failed") == (first["state"], first["note"])
     assert ("done", "run-1") == (later["state"], later["lineage"]["went_on_from"])
+
+
+def test_one_that_is_run_again_tells_so_in_another_run(room: Room, client: Client) -> None:
+    """Unless its run was deleted: then nobody wants to hear of it."""
+    for times in (1, 2, 3):
+        call = run(room, client, given(2, again=times > 1, **({"experiment": "x"} if times == 1 else {})))
+        worker, call_id = under_way(room)[0]
+        worker.fail(call_id)
+        if times == 1:
+            answer(room, 1)
+        made: Any = client.outcome(call).fields
+        names = [one["run"] for one in runs(client)]
+        assert (made["failed"], f"run-{min(times, 2)}") == (1, made["run"])
+        if times == 2:
+            assert ["run-2", "run-1"] == names
+            client.outcome(client.call("experiment.delete", {"experiment": "x", "run": "run-2"}))
+    assert ["run-1"] == names
 
 
 @pytest.mark.parametrize(
