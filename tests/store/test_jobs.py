@@ -203,8 +203,8 @@ async def test_a_job_that_has_ended_goes_on_from_what_it_has(
     limits = {"budget": {"lm_calls": 9}} if ending == "failed" else {}
     async with job_server(store) as server:
         undisturbed = await submit(server.client, request)
-        job = await submit(server.client, {**request, "ledger": str(tmp_path / "ledger")}, **limits)
         await ended(server.client, undisturbed)
+        job = await submit(server.client, {**request, "ledger": str(tmp_path / "ledger")}, **limits)
         if ending == "cancelled":
             await until(lambda: lines(tmp_path / "ledger") > 5)
             await server.client.call("job.cancel", {"job": job})
