@@ -71,6 +71,7 @@ class Shelf:
         self._store = store
         self._wall_ms = wall_ms
         self._new_id = new_id
+        self._last_ms = 0
         self._experiments = Experiments(store, new_id=new_id, wall_ms=wall_ms)
 
     async def submit(self, wish: Wish) -> tuple[Job, bool]:
@@ -135,8 +136,10 @@ class Shelf:
 
     def _made_of(self, wish: Wish) -> Job:
         now_ms = self._wall_ms()
+        # Jobs begin in the order of their ids: of two within a millisecond the first one does, too.
+        self._last_ms = max(now_ms, self._last_ms + 1)
         return Job(
-            job=f"job-{now_ms:012x}-{self._new_id()[:12]}",
+            job=f"job-{self._last_ms:012x}-{self._new_id()[:12]}",
             kind=wish.kind,
             key=wish.key,
             note=wish.note,

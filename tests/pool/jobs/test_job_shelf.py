@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from typing import cast
 
@@ -90,3 +91,13 @@ def test_a_job_that_was_resumed_and_has_ended_again_is_deleted(shelf: Shelf, rel
     relay.before = once(go_on)
     drive(shelf.delete(job))
     assert "unknown_job" == refusal(shelf.get(job)).code
+
+
+def test_jobs_are_in_the_order_of_their_submission(relay: Relay) -> None:
+    """Also within a millisecond, and when the clock is set back."""
+    moments, ids = iter((5, 5, 5, 2, 9)), iter("dbcae")
+    shelf = Shelf(cast("Store", relay), wall_ms=lambda: next(moments), new_id=lambda: next(ids))
+    made = [drive(shelf.submit(replace(WISH, key=str(number))))[0] for number in range(5)]
+    names = [job.job for job in made]
+    assert sorted(names) == names
+    assert [5, 5, 5, 2, 9] == [job.created_ms for job in made]
