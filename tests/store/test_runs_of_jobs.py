@@ -149,6 +149,7 @@ async def test_a_job_that_is_resumed_goes_on_in_another_run(store: Store) -> Non
             second["note"],
             second["lineage"]["went_on_from"],
         )
+        assert (25, 100) == (first["params"].pop("budget.tokens"), second["params"].pop("budget.tokens"))
         assert first["params"] == second["params"]
         steps = [await points(server.client, run, "step.asked") for run in ("run-1", "run-2")]
         assert [(step, float(step)) for step in (1, 2, 3, 4)] == steps[0] + steps[1]

@@ -19,12 +19,14 @@ from dspex_protocol.slices import cut_map, is_map
 from . import steps
 from .operations import MAX_NAMES, MAX_TEXT, Point
 from .records import Run
-from .requests import MAX_NAME_CHARACTERS, Told
+from .requests import MAX_NAME_CHARACTERS, Told, params_of
 from .shelf import Changing
 
 ENDS: Final[Mapping[str, str]] = {"done": "done", "failed": "failed", "cancelled": "failed"}
 """By the event that ends a job how its run ends."""
 SPENT: Final = ("lm_calls", "tokens_in", "tokens_out", "cost_usd")
+TERMS: Final = ("budget", "deadline_s")
+"""Parameters that may be others when a job is resumed."""
 NEWLY_MADE: Final = ("saved_program", "saved_version")
 MADE: Final = ("dataset", "version", "lm", "model")
 """Entries of a result that say what has been made, where they are plain."""
@@ -55,9 +57,16 @@ def beginning_of(job: Job, told: Told) -> Changing:
 
 
 def going_on_of(job: Job, before: Run) -> Changing:
-    """What the run of a job that was resumed begins with: it tells what is new, and where the rest is."""
+    """What the run of a job that was resumed begins with: it tells what is new, and where the rest is.
+
+    Args:
+        job: On the terms on which it goes on.
+        before: The run that told of it before.
+    """
     lineage = {name: value for name, value in before.lineage.items() if name not in NEWLY_MADE}
-    told = Told(before.params, {**lineage, "went_on_from": before.run}, before.pins)
+    terms = params_of({"budget": job.budget, "deadline_s": job.deadline_s})
+    params = {name: value for name, value in before.params.items() if name.partition(".")[0] not in TERMS}
+    told = Told({**params, **terms}, {**lineage, "went_on_from": before.run}, before.pins)
     return beginning_of(job, told)
 
 

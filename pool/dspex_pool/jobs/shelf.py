@@ -246,16 +246,16 @@ class Shelf:
                 return _open_already(found.job, budget, deadline_s)
             if found.job.state == State.DONE:
                 raise refusals.not_resumable(job, found.job.state)
-            resumed, run = await self._with_another_run(found.job)
-            made = steps.resumed(resumed, budget, deadline_s, self._wall_ms())
-            body = records.write_job(made.job)
+            made = steps.resumed(found.job, budget, deadline_s, self._wall_ms())
+            resumed, run = await self._with_another_run(made.job)
+            body = records.write_job(resumed)
             put = Put(key=records.key_of(records.JOB, job), body=body, expect=found.revision)
             try:
                 with told:
                     await self._store.commit([put, *made.changes, *run])
             except Conflict:
                 continue  # somebody else did so, or has deleted it, or has begun a run
-            return made.job
+            return resumed
         raise error("overloaded", "too many resume that job", retry_after_ms=100)
 
     async def _with_another_run(self, job: Job) -> tuple[Job, list[Change]]:
