@@ -226,7 +226,7 @@ class History:
         world, now_s = self._world, self._world.now_s
         if call.lane == "batch" or call.connection.link.unread_bytes:
             return []  # some places are not for batch, and none for who does not read
-        since_s = max(since_s, call.connection.slow_until_s)
+        since_s = max(since_s, call.connection.slow_until_s, self._last_never_waiting_s())
         idle = [
             worker
             for worker in world.workers
@@ -241,6 +241,19 @@ class History:
         )
         kept = (len(serving) + draining) // 4 + sum(self._never_waits(worker) for worker in world.workers)
         return idle if len(idle) > kept else []
+
+    def _last_never_waiting_s(self) -> float:
+        """When a call last ended that counts as if it had a place: its worker may be dead by now."""
+        return max(
+            (
+                sending.ended_s
+                for call in self.calls
+                if call.depth > 0 or call.lane == "control"
+                for sending in call.sendings
+                if sending.ended_s is not None
+            ),
+            default=0.0,
+        )
 
     def _never_waits(self, worker: SimWorker) -> int:
         return sum(
