@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tests.support.servers import serving
+from tests.support.shell import run_dspex
 
 from dspex_pool.cli import experiment
 from dspex_pool.cli.exits import BAD_ARGUMENTS, CALL_FAILED
 from dspex_pool.cli.mlflow_tracking import place_of, refusal
 
-
-def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command."""
-    known = {**os.environ, "DSPEX_LOG_LEVEL": "error", **environment}
-    for name in ("DSPEX_CONNECT", "MLFLOW_TRACKING_URI"):
-        known.pop(name, None)
-    return subprocess.run(
-        [sys.executable, "-m", "dspex_pool", "experiment", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=known,
-    )
+run = functools.partial(run_dspex, "experiment")
 
 
 @pytest.mark.slow

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import functools
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tests.support.job_servers import ended, submit
 from tests.support.servers import serving
+from tests.support.shell import run_dspex
 
 from dspex_pool.cli import jobs
 from dspex_pool.cli.exits import BAD_ARGUMENTS, CALL_FAILED
 
-
-def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command."""
-    known = {**os.environ, "DSPEX_LOG_LEVEL": "error", **environment}
-    known.pop("DSPEX_CONNECT", None)
-    return subprocess.run(
-        [sys.executable, "-m", "dspex_pool", "jobs", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=known,
-    )
+run = functools.partial(run_dspex, "jobs")
 
 
 @pytest.mark.slow

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
-from dspex_protocol import FrameDecoder, Meta, encode
+from dspex_protocol import FAIL, REPLY, FrameDecoder, Meta, encode, encode_failure, encode_value, error
 
 if TYPE_CHECKING:
     from .kernel import End
     from .processes import SimProcess
     from .world import World
+
+NONSENSE: Final = b"\x00\x00\x00\x05print"
+"""What is no frame."""
 
 
 class Body:
@@ -76,6 +79,30 @@ class Body:
     def _listen(self) -> None:
         self._listens = True
         self._end.start()
+
+    def welcome(self, call_id: int, methods: Sequence[str], effects: Sequence[str]) -> bool:
+        """Answer hello, unless its boot is to fail here; whether it is ready."""
+        if self._boot_fault == "boot_refusal":
+            self.write(FAIL, call_id, None, {}, encode_failure(error("internal", "no such model")))
+            return False
+        if self._boot_fault == "boot_nonsense":
+            self.write_bytes(NONSENSE)
+            return False
+        welcome = {
+            "protocol": "dspex",
+            "version": 1,
+            "pid": self.process.pid,
+            "methods": list(methods),
+            "effects": list(effects),
+        }
+        self.ready_s = self.world.now_s
+        self.write(REPLY, call_id, None, {}, encode_value(welcome))
+        return True
+
+    def soon_over(self) -> None:
+        """It is ready, and ends by itself a moment later, where that is its fault."""
+        if self._boot_fault == "boot_then_exit":
+            self.after(self.world.random.choice((0.0, 0.01, 0.3)), self.exit, "exit code 3")
 
     def exit(self, reason: str) -> None:
         """It ends by itself."""

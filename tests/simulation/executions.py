@@ -22,6 +22,7 @@ from dspex_protocol import (
 )
 
 from .asks import Ask
+from .bodies import NONSENSE
 from .records import Execution, Violation
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ Steps = Generator[float | None, None, None]
 """Seconds to wait; None waits until something comes."""
 
 NEVER: Final = 1e6
-NONSENSE: Final = b"\x00\x00\x00\x05print"
 LEAST_FOR_LARGE: Final = 2000  # through a narrower pipe it would take longer than calls have
 LEAK_MB: Final = 5
 BLOAT_MB: Final = 100

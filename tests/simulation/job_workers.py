@@ -24,8 +24,7 @@ from dspex_protocol import (
 from dspex_protocol.frame import HEADER_BYTES
 from tests.support.tasks import HandPromise
 
-from .bodies import Body
-from .executions import NONSENSE
+from .bodies import NONSENSE, Body
 from .job_attempts import Attempt
 from .records import Violation
 
@@ -125,24 +124,9 @@ class JobWorker(Body):
                 raise Violation("P10", f"{self} runs a job and is sent {method}")
 
     def _welcome(self, call_id: int) -> None:
-        if self._boot_fault == "boot_refusal":
-            self.write(FAIL, call_id, None, {}, encode_failure(error("internal", "no such model")))
-            return
-        if self._boot_fault == "boot_nonsense":
-            self.write_bytes(NONSENSE)
-            return
-        welcome = {
-            "protocol": "dspex",
-            "version": 1,
-            "pid": self.process.pid,
-            "methods": ["job.run"],
-            "effects": ["job.run"],
-        }
-        self.ready_s = self.world.now_s
-        self.write(REPLY, call_id, None, {}, encode_value(welcome))
-        self.world.trace("job worker ready", self.number)
-        if self._boot_fault == "boot_then_exit":
-            self.after(self.world.random.choice((0.0, 0.01, 0.3)), self.exit, "exit code 3")
+        if self.welcome(call_id, ["job.run"], ["job.run"]):
+            self.world.trace("job worker ready", self.number)
+            self.soon_over()
 
     def _cancelled(self) -> None:
         if not self._is_deaf:

@@ -26,7 +26,7 @@ from dspex_protocol.frame import HEADER_BYTES
 
 from .asks import Ask
 from .bodies import Body
-from .executions import NONSENSE, Running
+from .executions import Running
 from .faults import EXECUTION
 from .records import Violation
 from .settings import is_elastic
@@ -180,26 +180,12 @@ class SimWorker(Body):
     def _hello(self, call_id: int, number: object) -> None:
         assert isinstance(number, int)
         self.number = number
-        if self._boot_fault == "boot_refusal":
-            self.write(FAIL, call_id, None, {}, encode_failure(error("internal", "no such model")))
-            return
-        if self._boot_fault == "boot_nonsense":
-            self.write_bytes(NONSENSE)
-            return
-        welcome = {
-            "protocol": "dspex",
-            "version": 1,
-            "pid": self.process.pid,
-            "methods": [*METHODS, JOB_CHECK] if self.world.common.has_jobs else METHODS,
-            "effects": EFFECTS,
-        }
-        self.ready_s = self.world.now_s
-        self.write(REPLY, call_id, None, {}, encode_value(welcome))
-        self.world.loop.call_later(EARLY_DEATH_S, self._has_lived)
-        self.world.processes.got_ready()
-        self.world.trace("ready", number)
-        if self._boot_fault == "boot_then_exit":
-            self.after(self.world.random.choice((0.0, 0.01, 0.3)), self.exit, "exit code 3")
+        methods = [*METHODS, JOB_CHECK] if self.world.common.has_jobs else METHODS
+        if self.welcome(call_id, methods, EFFECTS):
+            self.world.loop.call_later(EARLY_DEATH_S, self._has_lived)
+            self.world.processes.got_ready()
+            self.world.trace("ready", number)
+            self.soon_over()
 
     def _has_lived(self) -> None:
         if not self.is_dead:

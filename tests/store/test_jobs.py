@@ -214,6 +214,7 @@ async def test_a_job_that_has_ended_goes_on_from_what_it_has(
         with pytest.raises(DSPexError) as refused:
             await server.client.call("job.resume", {"job": undisturbed})
         assert ("invalid_argument", "job") == (refused.value.code, refused.value.details["field"])
+        assert refused.value.message.endswith(f"got {undisturbed}, which is done")
     paid = lines(tmp_path / "ledger")
     async with job_server(store) as other:
         resumed: Any = await other.client.call("job.resume", {"job": job, "budget": {"lm_calls": 100}})

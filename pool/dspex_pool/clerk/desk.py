@@ -106,6 +106,7 @@ class Desk:
     ) -> None:
         self._config = config
         self._ports = ports
+        self._log = ports.log
         self._deliveries = deliveries
         self._next_number = next_number
         self._store = ports.stored.store
@@ -238,7 +239,7 @@ class Desk:
 
     def ended(self, reason: str, *, by_itself: bool) -> None:
         """It has ended, or there will be none."""
-        self._ports.log.warning("clerk_died", worker=self._number, reason=reason, calls=len(self._asked))
+        self._log.warning("clerk_died", worker=self._number, reason=reason, calls=len(self._asked))
         self._gone(reason)
 
     def _gone(self, reason: str) -> None:
@@ -273,6 +274,11 @@ class Desk:
             frame = encode(REPLY, envelope.id, None, {}, answer)
         except DSPexError as failure:
             frame = encode(FAIL, envelope.id, None, {}, encode_failure(failure))
+        except Exception as fault:
+            # Here a task ends: without a word of it the clerk, and a client, would wait for ever.
+            self._log.error("clerk_call_failed", method=str(envelope.method), reason=type(fault).__name__)
+            unforeseen = error("internal", f"{envelope.method} failed: {type(fault).__name__}")
+            frame = encode(FAIL, envelope.id, None, {}, encode_failure(unforeseen))
         guest.worker.link.send(frame)
         guest.worker.link.flush()
 

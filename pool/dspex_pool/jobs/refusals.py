@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dspex_protocol import DSPexError, error, invalid_argument
+from dspex_protocol import DSPexError, error
 
 
 def unknown_job(job: str) -> DSPexError:
@@ -31,7 +31,12 @@ def not_done(job: str, state: str, what: str) -> DSPexError:
 
 def not_resumable(job: str, state: str) -> DSPexError:
     """It has come to its end as it should."""
-    return invalid_argument("job", "one that has failed or was cancelled", f"{job}, which is {state}")
+    expected = "one that has failed or was cancelled"
+    return error(
+        "invalid_argument",
+        f"job: expected {expected}, got {job}, which is {state}",
+        details={"field": "job", "expected": expected, "got": state},
+    )
 
 
 def cancelled(job: str) -> DSPexError:

@@ -92,6 +92,17 @@ async def test_it_is_started_by_the_first_call(office: Office, client: Client) -
     assert "unknown_evaluation" == client.outcome(first).fields["code"]
 
 
+async def test_what_cannot_be_answered_is_said(office: Office, client: Client) -> None:
+    """A question that nobody knows, or that is no question: it would wait for ever."""
+    client.call(ROWS, WISH)
+    clerk = office.bear()
+    calls(clerk)
+    for number, method in ((7, "clerk.other"), (8, questions.GET)):
+        office.say(clerk, CALL, number, "nonsense", method)
+        (answer,) = [frame for frame in clerk.hear() if frame.id == number]
+        assert (FAIL, "internal") == (answer.kind, answer.fields["code"])
+
+
 async def test_it_ends_when_nobody_needs_it(office: Office, client: Client) -> None:
     """After a minute without a call, and is started again by the next one."""
     client.call(ROWS, WISH)
